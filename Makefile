@@ -1,0 +1,68 @@
+# `make` lists the commands. Each of them sets up .venv by itself when it is missing or out of date.
+
+PYTHON ?= $(firstword $(foreach name,python3.11 python3,$(shell $(name) -c 'print("$(name)")' 2>/dev/null)) python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+BOOK := $(BIN)/jupyter-book build -W --keep-going
+# Strict nbval: every cell runs, and every text output must be the stored one.
+NBVAL := notebooks --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout=300
+
+# The kernel of .venv, not one of the same name in the reader's home.
+export JUPYTER_PREFER_ENV_PATH := 1
+# matplotlib's font cache and settings: the same for everybody, whatever is in the home.
+export MPLCONFIGDIR := $(CURDIR)/$(VENV)/matplotlib
+
+.PHONY: help book preview links test nbval lint format notebooks clean
+
+help:  ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+book: $(READY)  ## execute the chapters and build the book into _build/html
+	$(BOOK) --all .
+	@echo "The book is _build/html/index.html"
+
+preview: $(READY) .preview.yml  ## build the book from the outputs stored in the notebooks
+	$(BOOK) --config .preview.yml .
+	@echo "The book is _build/html/index.html"
+
+links: $(READY) .preview.yml  ## follow every external link of the book
+	$(BOOK) --config .preview.yml --builder linkcheck .
+
+test: $(READY)  ## run the tests, then every notebook against its stored outputs
+	$(BIN)/python -m pytest tests $(NBVAL)
+
+nbval: $(READY)  ## run the notebooks only; THREADS=n sets the number of threads
+	$(if $(THREADS),OMP_NUM_THREADS=$(THREADS)) $(BIN)/python -m pytest $(NBVAL)
+
+lint: $(READY)  ## check style and spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+
+format: $(READY)  ## put the code into the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+notebooks: $(READY)  ## execute the notebooks and store their outputs in place
+	$(BIN)/jupyter-nbconvert --to notebook --execute --inplace \
+		--ExecutePreprocessor.kernel_name=python3 --ExecutePreprocessor.record_timing=False \
+		--ExecutePreprocessor.timeout=600 notebooks/*.ipynb
+
+clean:  ## remove everything that was built, except .venv
+	rm -rf _build .preview.yml .pytest_cache .ruff_cache .hypothesis book/_static/mathjax
+	find src tests book notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
+
+# The same book without running anything. It stays beside _config.yml because paths in it are relative.
+.preview.yml: _config.yml
+	sed "s/execute_notebooks: .*/execute_notebooks: 'off'/" _config.yml > $@
+
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "The pinned packages need Python 3.11 or newer, but '$(PYTHON)' is" \
+			"$$($(PYTHON) --version 2>&1); try: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(BIN)/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install -r requirements.txt
+	$(BIN)/python -m pip install --no-build-isolation --no-deps -e .
+	@$(BIN)/python -c 'import matplotlib.font_manager'
+	@touch $@

@@ -1,0 +1,282 @@
+"""How ``pocket`` is made: a loss network distilled into a narrow one.
+
+The student has VGG-16's topology with few channels, and at each layer that it taps a 1x1 convolution and a
+ReLU that predict the teacher's channels. It learns on pairs of a photo and the photo distorted, because a
+loss network is used to compare pictures: beside the features themselves it has to get the *difference* of
+the two right, which is small against either.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from .assets import cache_dir, save_weights
+from .data import DISTORTIONS, RandomCrops, distort
+from .files import atomic_path
+from .images import check_image
+from .loss_network import BLOCKS, CAFFE, CHANNELS, LAYERS, LossNetwork
+from .losses import gram_matrix
+
+Teacher = Callable[[Tensor], dict[str, Tensor]]
+
+
+class Student(nn.Module):
+    """The narrow VGG while it learns: with batch normalisation, which :meth:`export` folds away.
+
+    Args:
+        widths: channels of the five blocks.
+        scales: for each tapped layer the root mean square of the teacher's features there, so that the
+            heads learn numbers of order one.
+    """
+
+    def __init__(self, widths: Sequence[int], scales: Mapping[str, float]) -> None:
+        super().__init__()
+        self.scales = dict(scales)
+        deepest = max(LAYERS.index(layer) for layer in scales)
+        channels, convs, norms, heads = 3, {}, {}, {}
+        for layer in LAYERS[: deepest + 1]:
+            width = widths[int(layer[4]) - 1]
+            convs[layer] = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+            norms[layer] = nn.BatchNorm2d(width, momentum=0.02)
+            nn.init.kaiming_normal_(convs[layer].weight, nonlinearity="relu")
+            channels = width
+            if layer in scales:
+                heads[layer] = nn.Conv2d(width, CHANNELS[layer], 1)
+                nn.init.constant_(heads[layer].bias, 0.3)  # a head that starts below zero would never learn
+        self.convs, self.norms, self.heads = nn.ModuleDict(convs), nn.ModuleDict(norms), nn.ModuleDict(heads)
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """Return the predicted features of (N, 3, H, W) by layer, in units of ``scales``."""
+        x = CAFFE(image)
+        features = {}
+        for layer, conv in self.convs.items():
+            if layer.endswith("_1") and layer != "relu1_1":
+                x = F.max_pool2d(x, 2)
+            x = F.relu(self.norms[layer](conv(x)))
+            if layer in self.heads:
+                features[layer] = F.relu(self.heads[layer](x)).float()
+        return features
+
+    @torch.no_grad()
+    def export(self) -> dict[str, Tensor]:
+        """Return the weights of the plain network: normalisation folded in, heads on the teacher's scale."""
+        tensors = {}
+        for layer, conv in self.convs.items():
+            norm = self.norms[layer]
+            gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+            tensors[f"conv{layer[4:]}.weight"] = (conv.weight * gain.view(-1, 1, 1, 1)).half()
+            tensors[f"conv{layer[4:]}.bias"] = (norm.bias - norm.running_mean * gain).half()
+            if layer in self.heads:
+                for kind in ("weight", "bias"):
+                    value = getattr(self.heads[layer], kind) * self.scales[layer]
+                    tensors[f"head{layer[4:]}.{kind}"] = value.half()
+        return tensors
+
+
+class CollaborativeVGG19(nn.Module):
+    """The compressed VGG-19 of Wang et al. 2020 with its heads, from their published weights.
+
+    Input RGB in [0, 1]; ``conv0`` turns it into mean-subtracted BGR. Reflection padding of 1 before every
+    3x3 convolution, max pooling between blocks.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        tensors = load_file(path)
+        self.convs = nn.ModuleDict()
+        for key in sorted({key.split(".")[0] for key in tensors}):
+            weight = tensors[f"{key}.weight"]
+            conv = nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2])
+            conv.load_state_dict({"weight": weight, "bias": tensors[f"{key}.bias"]})
+            self.convs[key] = conv
+        self.requires_grad_(False).eval()
+
+    def forward(self, image: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+        """Return the features that the heads predict at ``layers``, each a ``reluX_1``."""
+        check_image(image)
+        x = self.convs["conv0"](image)
+        features = {}
+        for block, count in (("1", 2), ("2", 2), ("3", 4), ("4", 4), ("5", 1)):
+            if block != "1":
+                x = F.max_pool2d(x, 2)
+            for i in range(1, count + 1):
+                x = F.relu(self.convs[f"conv{block}{i}"](F.pad(x, (1, 1, 1, 1), mode="reflect")))
+                if f"relu{block}_{i}" in layers:
+                    features[f"relu{block}_{i}"] = F.relu(self.convs[f"conv{block}{i}_aux"](x))
+        return features
+
+
+class PhotoPairs(Dataset):
+    """Random crops of photos with a distorted copy each, (2, 3, size, size); reproducible from the seed."""
+
+    def __init__(self, paths: Sequence[Path], size: int, length: int, seed: int) -> None:
+        self.crops, self.seed = RandomCrops(paths, size, length, seed), seed
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+    def __getitem__(self, index: int) -> Tensor:
+        image = self.crops[index][None]
+        rng = np.random.default_rng((self.seed, index, 1))
+        kind = DISTORTIONS[rng.integers(len(DISTORTIONS))]
+        return torch.cat([image, distort(image, kind, rng.uniform(), rng)])
+
+
+def make_teacher(recipe: Mapping) -> Callable[[Tensor], dict[str, Tensor]]:
+    """Return the function image -> features by the *student's* layer names that a recipe describes.
+
+    Raises:
+        repro.assets.AssetError, FileNotFoundError: a teacher's weights are not in the cache.
+    """
+    parts = []
+    for entry in recipe["teacher"]:
+        layers = entry["layers"]
+        if "network" in entry:
+            network = LossNetwork(entry["network"], sorted(set(layers.values())))
+        else:
+            path = cache_dir() / entry["file"]
+            if not path.is_file():
+                raise FileNotFoundError(f"{path}: no such file; put the teacher's weights there")
+            network = CollaborativeVGG19(path)
+        parts.append((network.to(memory_format=torch.channels_last), layers, entry))
+
+    @torch.no_grad()
+    def teacher(image: Tensor) -> dict[str, Tensor]:
+        features = {}
+        for network, layers, _ in parts:
+            given = network(image, list(layers.values()))
+            features |= {student: given[own].float() for student, own in layers.items()}
+        return features
+
+    return teacher
+
+
+def teacher_scales(teacher: Teacher, recipe: Mapping, images: Tensor) -> tuple[dict, dict]:
+    """Return per layer (root mean square in the student's units, factor on the teacher's features)."""
+    rms = {layer: f.square().mean().sqrt().item() for layer, f in teacher(images).items()}
+    factors = {layer: 1.0 for layer in rms}
+    for entry in recipe["teacher"]:
+        if "rms_of" in entry:
+            factors |= {layer: rms[entry["rms_of"]] / rms[layer] for layer in entry["layers"]}
+    return {layer: rms[layer] * factors[layer] for layer in rms}, factors
+
+
+def loss_terms(student: Tensor, teacher: Tensor) -> dict[str, Tensor]:
+    """Return the four terms at one layer, each without unit.
+
+    Args:
+        student, teacher: (2 N, C, H, W), photos first, then their distorted copies in the same order.
+
+    Returns:
+        By name: ``features``, the squared error over the variance of the teacher's channels; ``difference``,
+        the squared error of (photo - distorted) over the energy of the teacher's difference; ``distance``,
+        the squared error of the logarithm of the distance between photo and distorted copy, which is all
+        that a comparison of two pictures sees; ``gram``, the squared error of the Gram matrices over their
+        energy.
+    """
+    variance = teacher.var(dim=(0, 2, 3)).mean()
+    photo, distorted = teacher.chunk(2)
+    own_photo, own_distorted = student.chunk(2)
+    difference, own = photo - distorted, own_photo - own_distorted
+    energy = difference.square().mean(dim=(1, 2, 3)) + 1e-4 * variance
+    own_energy = own.square().mean(dim=(1, 2, 3)) + 1e-4 * variance
+    gram, own_gram = gram_matrix(teacher), gram_matrix(student)
+    return {
+        "features": (student - teacher).square().mean() / variance,
+        "difference": ((own - difference).square().mean(dim=(1, 2, 3)) / energy).mean(),
+        "distance": (own_energy / energy).log().square().mean(),
+        "gram": ((own_gram - gram).square().sum(dim=(1, 2)) / gram.square().sum(dim=(1, 2))).mean(),
+    }
+
+
+def distill(
+    recipe_path: Path, train_paths: Sequence[Path], folder: Path, steps: int | None = None
+) -> dict[str, Tensor]:
+    """Train a student as a recipe says and return its weights (float16, by key).
+
+    Saves its state in ``folder`` every 250 steps and goes on from there when called again.
+
+    Args:
+        recipe_path: a TOML file, such as ``recipes/pocket.toml``.
+        train_paths: the photos to train on.
+        folder: for checkpoint and log.
+        steps: in place of the recipe's number.
+    """
+    recipe = tomllib.loads(Path(recipe_path).read_text())
+    setting, weights, seed = recipe["training"], recipe["loss"], recipe["seed"]
+    steps = steps or setting["steps"]
+    torch.manual_seed(seed)
+    teacher = make_teacher(recipe)
+    pairs = PhotoPairs(train_paths, setting["size"], steps * setting["photos"], seed)
+    sample = torch.cat([pairs[i][:1] for i in range(min(32, len(pairs)))])
+    scales, factors = teacher_scales(teacher, recipe, sample)
+    student = Student(recipe["widths"], scales).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(student.parameters(), lr=setting["learning_rate"])
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda i: min(1, (i + 1) / 200) * 0.5 * (1 + math.cos(math.pi * i / steps))
+    )
+    checkpoint, first = Path(folder) / "checkpoint.pt", 0
+    if checkpoint.is_file():
+        state = torch.load(checkpoint, weights_only=True)
+        student.load_state_dict(state["student"])
+        optimizer.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["schedule"])
+        first = state["step"]
+    remaining = torch.utils.data.Subset(pairs, range(first * setting["photos"], len(pairs)))
+    loader = DataLoader(remaining, setting["photos"], num_workers=1, persistent_workers=False)
+    log, started = [], time.perf_counter()
+    for step, batch in enumerate(tqdm(loader, desc="distil", unit="step", mininterval=10), first + 1):
+        # With small batches the running statistics differ from the batch's: end on what will be exported.
+        student.train(step <= 0.85 * steps)
+        images = batch.transpose(0, 1).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16):
+            target = teacher(images)
+            predicted = student(images)
+        terms: dict[str, Tensor] = {}
+        for layer, features in predicted.items():
+            known = target[layer].float() * (factors[layer] / scales[layer])
+            if layer == "relu1_2":  # every second row and column says as much, at a quarter of the cost
+                features, known = features[..., ::2, ::2], known[..., ::2, ::2]
+            for name, value in loss_terms(features, known).items():
+                terms[f"{name}/{layer}"] = weights[name] * value
+        loss = sum(terms.values())
+        if not bool(torch.isfinite(loss)):
+            bad = [name for name, value in terms.items() if not bool(torch.isfinite(value))]
+            raise FloatingPointError(f"step {step}: not finite: {', '.join(bad)}")
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(student.parameters(), 5.0)
+        optimizer.step()
+        schedule.step()
+        log.append({name: round(value.item(), 4) for name, value in terms.items()})
+        if step % 250 == 0 or step == steps:
+            mean = {name: round(sum(row[name] for row in log) / len(log), 4) for name in log[0]}
+            with open(Path(folder) / "log.jsonl", "a") as file:
+                seconds = round(time.perf_counter() - started, 1)
+                file.write(json.dumps({"step": step, "seconds": seconds, **mean}) + "\n")
+            log.clear()
+            state = {
+                "student": student.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "schedule": schedule.state_dict(),
+                "step": step,
+            }
+            with atomic_path(checkpoint) as temporary:
+                torch.save(state, temporary)
+    return student.export()
+
+
+__all__ = ["CollaborativeVGG19", "Student", "distill", "loss_terms", "make_teacher", "save_weights"]

@@ -1,0 +1,214 @@
+"""Read and write pictures; sizes and colour spaces.
+
+One convention everywhere in ``repro``: an image is a float32 tensor of shape (N, 3, H, W), RGB, in [0, 1].
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from .files import atomic_path
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
+
+
+def check_image(image: Tensor, what: str = "image") -> None:
+    """Raise unless ``image`` follows the convention's type and shape, (N, 3, H, W) floating point.
+
+    Values are not checked: an image that is being optimised may leave [0, 1] for a moment.
+
+    Raises:
+        TypeError: not a floating-point tensor.
+        ValueError: not of shape (N, 3, H, W).
+    """
+    if not isinstance(image, Tensor) or not image.is_floating_point():
+        kind = image.dtype if isinstance(image, Tensor) else type(image).__name__
+        raise TypeError(f"{what}: expected a floating-point tensor with values in [0, 1], got {kind}")
+    if image.ndim != 4 or image.shape[1] != 3 or 0 in image.shape:
+        raise ValueError(f"{what}: expected shape (N, 3, H, W), got {tuple(image.shape)}")
+
+
+def load_image(path: str | Path, size: int | None = None) -> Tensor:
+    """Read a picture file as an image.
+
+    Greyscale, palette, CMYK and 16-bit pictures become RGB; an embedded colour profile is converted to
+    sRGB; the EXIF orientation is applied; transparent parts are laid over white; of an animation the first
+    frame is taken.
+
+    Args:
+        path: the file.
+        size: if given, the longest side in pixels of what is returned (aspect ratio kept).
+
+    Returns:
+        (1, 3, H, W), float32, RGB, in [0, 1].
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not a picture, or is damaged, or ``size`` is not positive.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: {'is a folder, not a picture' if path.is_dir() else 'no such file'}")
+    try:
+        with Image.open(path) as file:
+            file.load()
+            image = from_pil(file)
+    except UnidentifiedImageError:
+        raise ValueError(f"{path}: not a picture in a format that Pillow reads") from None
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{path}: {error}") from None
+    except (OSError, SyntaxError, EOFError) as error:  # Pillow's ways of saying "damaged"
+        raise ValueError(f"{path}: the picture is damaged or cannot be read ({error})") from None
+    return image if size is None else resize_longest(image, size)
+
+
+def from_pil(picture: Image.Image) -> Tensor:
+    """Convert a Pillow picture of any mode to an image, (1, 3, H, W); see :func:`load_image`."""
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith(("I", "F")):  # 16 or 32 bits a sample, always greyscale
+        values = np.asarray(picture, dtype=np.float32)
+        top = 65535.0 if picture.mode.startswith("I") else max(1.0, float(values.max()))
+        grey = torch.from_numpy(np.clip(values / top, 0.0, 1.0))
+        return grey.expand(1, 3, *grey.shape).contiguous()
+    has_alpha = picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info
+    picture = _to_srgb(picture)
+    if has_alpha:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return from_array(np.array(picture.convert("RGB")))
+
+
+def _to_srgb(picture: Image.Image) -> Image.Image:
+    profile = picture.info.get("icc_profile")
+    if not profile or picture.mode not in ("RGB", "RGBA", "CMYK", "L"):
+        return picture
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        mode = "RGBA" if picture.mode == "RGBA" else "RGB"
+        return ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode=mode)
+    except ImageCms.PyCMSError:  # a broken profile: the numbers as they are serve better than nothing
+        return picture
+
+
+def from_array(array: np.ndarray) -> Tensor:
+    """Convert an (H, W, 3) uint8 array, RGB, to an image of shape (1, 3, H, W)."""
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
+        raise ValueError(f"expected a uint8 array of shape (H, W, 3), got {array.dtype} {array.shape}")
+    return torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1)[None].to(torch.float32) / 255
+
+
+def to_array(image: Tensor) -> np.ndarray:
+    """Convert an image of shape (1, 3, H, W) to an (H, W, 3) uint8 array: clipped, then rounded.
+
+    Raises:
+        ValueError: more than one image, or a value that is not finite.
+    """
+    check_image(image)
+    if image.shape[0] != 1:
+        raise ValueError(f"expected one image, got a batch of {image.shape[0]}")
+    image = image.detach().to("cpu", torch.float32)
+    if not bool(torch.isfinite(image).all()):
+        raise ValueError("the image has values that are not finite (NaN or infinity)")
+    return (image[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+
+
+def save_image(image: Tensor, path: str | Path, quality: int = 95) -> None:
+    """Write an image of shape (1, 3, H, W) to a file, whole or not at all.
+
+    The suffix chooses the format. Values are clipped to [0, 1] and rounded to 8 bits. A file of that name
+    is replaced.
+
+    Raises:
+        ValueError: unknown suffix, more than one image, or values that are not finite.
+        OSError: the folder cannot be written to.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"{path}: cannot write {path.suffix or 'a name without suffix'!r}; use one of {SUFFIXES}")
+    picture = Image.fromarray(to_array(image))
+    options = {"quality": quality, "subsampling": 0} if path.suffix.lower() in (".jpg", ".jpeg") else {}
+    with atomic_path(path) as temporary:
+        picture.save(temporary, **options)
+
+
+def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize to ``size`` = (H, W) with antialiased bicubic interpolation (a = -0.5, as Matlab and Pillow).
+
+    Args:
+        image: (N, 3, h, w).
+
+    Returns:
+        (N, 3, H, W), clipped to [0, 1], since bicubic interpolation overshoots at edges.
+    """
+    check_image(image)
+    if min(size) < 1:
+        raise ValueError(f"size must be at least 1 x 1 px, got {size[0]} x {size[1]}")
+    if tuple(image.shape[-2:]) == tuple(size):
+        return image
+    return F.interpolate(image, size=size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+
+
+def resize_longest(image: Tensor, size: int) -> Tensor:
+    """Resize so that the longest side has ``size`` pixels and the aspect ratio is kept."""
+    if size < 1:
+        raise ValueError(f"size must be at least 1 px, got {size}")
+    height, width = image.shape[-2:]
+    factor = size / max(height, width)
+    return resize(image, (max(1, round(height * factor)), max(1, round(width * factor))))
+
+
+def center_crop(image: Tensor, size: int) -> Tensor:
+    """Cut the largest centred square out of (N, 3, H, W) and resize it to (N, 3, size, size)."""
+    side = min(image.shape[-2:])
+    top, left = (image.shape[-2] - side) // 2, (image.shape[-1] - side) // 2
+    return resize(image[..., top : top + side, left : left + side], (size, size))
+
+
+# ITU-R BT.601 at full range, as JPEG uses it: rows give Y, Cb, Cr from R, G, B.
+_YCBCR = torch.tensor(
+    [
+        [0.299, 0.587, 0.114],
+        [-0.168735892, -0.331264108, 0.5],
+        [0.5, -0.418687589, -0.081312411],
+    ],
+    dtype=torch.float64,
+)
+
+
+def rgb_to_ycbcr(image: Tensor) -> Tensor:
+    """Convert (N, 3, H, W) RGB in [0, 1] to Y in [0, 1] and Cb, Cr in [-0.5, 0.5] (BT.601, full range)."""
+    check_image(image)
+    return torch.einsum("dc,nchw->ndhw", _YCBCR.to(image), image)
+
+
+def ycbcr_to_rgb(image: Tensor) -> Tensor:
+    """Invert :func:`rgb_to_ycbcr`; the result is not clipped."""
+    check_image(image)
+    return torch.einsum("dc,nchw->ndhw", torch.linalg.inv(_YCBCR).to(image), image)
+
+
+def match_histograms(image: Tensor, reference: Tensor) -> Tensor:
+    """Give each colour channel of ``image`` the distribution of values of ``reference``'s.
+
+    The paper's post-processing of super-resolved images (section 4.2), with the low-resolution input as the
+    reference; which channels it matched is not stated, RGB here.
+
+    Args:
+        image: (1, 3, H, W).
+        reference: (1, 3, h, w), of any size.
+    """
+    from skimage.exposure import match_histograms as match
+
+    check_image(image)
+    check_image(reference, "reference")
+    if image.shape[0] != 1 or reference.shape[0] != 1:
+        raise ValueError("match_histograms takes one image and one reference")
+    matched = match(image[0].detach().cpu().numpy(), reference[0].detach().cpu().numpy(), channel_axis=0)
+    return torch.from_numpy(np.ascontiguousarray(matched)).to(image)[None]

@@ -1,0 +1,190 @@
+"""The losses of Johnson et al. 2016, section 3.2, and the object that sums them.
+
+The functions read like the paper's equations. :class:`PerceptualLoss` only holds targets and weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+StyleReduction = Literal["sum", "mean"]
+TVReduction = Literal["sum", "half_sum"]
+
+
+def gram_matrix(features: Tensor) -> Tensor:
+    r"""Return the Gram matrices of feature maps, :math:`G = \psi\psi^\top / CHW` (Eq. 3).
+
+    :math:`\psi` is the feature map reshaped to (C, HW): entry (c, d) says how much channels c and d fire
+    together, wherever that is in the image. Computed in float32 at least: sums over positions lose too
+    much in half precision.
+
+    Args:
+        features: (N, C, H, W).
+
+    Returns:
+        (N, C, C), symmetric and positive semi-definite.
+    """
+    if features.ndim != 4:
+        raise ValueError(f"features: expected shape (N, C, H, W), got {tuple(features.shape)}")
+    n, c, h, w = features.shape
+    with torch.autocast(features.device.type, enabled=False):
+        psi = features.reshape(n, c, h * w)
+        psi = psi.float() if psi.dtype in (torch.float16, torch.bfloat16) else psi
+        return psi @ psi.transpose(1, 2) / (c * h * w)
+
+
+def feature_reconstruction_loss(features: Tensor, target: Tensor) -> Tensor:
+    r"""Return :math:`\|\phi(\hat y) - \phi(y)\|_2^2 / CHW` (Eq. 2), averaged over the batch.
+
+    Args:
+        features: (N, C, H, W).
+        target: the same shape, or with N = 1.
+    """
+    return _squared_error(features, target).mean()
+
+
+def pixel_loss(image: Tensor, target: Tensor) -> Tensor:
+    r"""Return :math:`\|\hat y - y\|_2^2 / CHW` on pixels (section 3.2, "simple loss functions"), averaged over the batch.
+
+    Args:
+        image: (N, 3, H, W).
+        target: the same shape.
+    """
+    return _squared_error(image, target).mean()
+
+
+def style_reconstruction_loss(gram: Tensor, target: Tensor, reduction: StyleReduction = "sum") -> Tensor:
+    r"""Return :math:`\|G(\hat y) - G(y)\|_F^2` (Eq. 4), averaged over the batch.
+
+    Args:
+        gram: (N, C, C).
+        target: (N, C, C) or (1, C, C).
+        reduction: "sum" is the paper's squared Frobenius norm. "mean" divides it by C squared, as the
+            released code does, which weighs the layers differently against each other.
+    """
+    error = _squared_error(gram, target)
+    if reduction == "sum":
+        return error.sum(dim=(1, 2)).mean()
+    if reduction == "mean":
+        return error.mean()
+    raise ValueError(f"reduction: expected 'sum' or 'mean', got {reduction!r}")
+
+
+def total_variation(image: Tensor, reduction: TVReduction = "sum") -> Tensor:
+    r"""Return the total variation, :math:`\sum (y_{i+1,j} - y_{ij})^2 + (y_{i,j+1} - y_{ij})^2`.
+
+    The paper names the regulariser (section 3.2) and gives no formula; squared forward differences are
+    what the released code uses.
+
+    Args:
+        image: (N, C, H, W).
+        reduction: "sum" adds over channels and positions and averages over the batch. "half_sum" is half
+            of the sum over everything, the batch too: its gradient is the released code's.
+    """
+    if image.ndim != 4:
+        raise ValueError(f"image: expected shape (N, C, H, W), got {tuple(image.shape)}")
+    down = image[..., 1:, :] - image[..., :-1, :]
+    right = image[..., :, 1:] - image[..., :, :-1]
+    total = down.square().sum() + right.square().sum()
+    if reduction == "sum":
+        return total / image.shape[0]
+    if reduction == "half_sum":
+        return total / 2
+    raise ValueError(f"reduction: expected 'sum' or 'half_sum', got {reduction!r}")
+
+
+def _squared_error(value: Tensor, target: Tensor) -> Tensor:
+    if value.shape[1:] != target.shape[1:] or target.shape[0] not in (1, value.shape[0]):
+        raise ValueError(f"value and target differ in shape: {tuple(value.shape)} and {tuple(target.shape)}")
+    dtype = torch.promote_types(torch.promote_types(value.dtype, target.dtype), torch.float32)
+    return (value.to(dtype) - target.to(dtype)).square()
+
+
+class PerceptualLoss:
+    """The weighted objective of Eq. 5, term by named term.
+
+    The terms it returns are already multiplied by their weights; their sum is the objective. One object
+    serves the optimisation baseline and the training of networks, so their objectives can be compared.
+
+    Args:
+        loss_network: a callable (image, layers) -> {layer: features}, such as
+            :class:`repro.LossNetwork`.
+        content_layers: weight of the feature reconstruction loss at each layer.
+        style_layers: weight of the style reconstruction loss at each layer.
+        tv_weight: weight of the total variation, which is taken on the 0..255 scale of the loss network
+            so that the published weights (1e-6 to 1e-4) mean the same here.
+        style_reduction: see :func:`style_reconstruction_loss`.
+        tv_reduction: see :func:`total_variation`.
+    """
+
+    def __init__(
+        self,
+        loss_network: Callable[[Tensor, list[str]], Mapping[str, Tensor]],
+        content_layers: Mapping[str, float] | None = None,
+        style_layers: Mapping[str, float] | None = None,
+        tv_weight: float = 0.0,
+        style_reduction: StyleReduction = "mean",
+        tv_reduction: TVReduction = "sum",
+    ) -> None:
+        self.loss_network = loss_network
+        self.content_layers = dict(content_layers or {})
+        self.style_layers = dict(style_layers or {})
+        self.tv_weight = float(tv_weight)
+        self.style_reduction = style_reduction
+        self.tv_reduction = tv_reduction
+        if not (self.content_layers or self.style_layers or self.tv_weight):
+            raise ValueError("the loss has no term: give content_layers, style_layers or tv_weight")
+        self.content_targets: dict[str, Tensor] = {}
+        self.style_targets: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def set_targets(self, content: Tensor | None = None, style: Tensor | None = None) -> None:
+        """Compute and keep the targets: features of ``content``, Gram matrices of ``style``.
+
+        Either may be left out to keep the target it had. Each pass through the loss network stops at the
+        deepest layer that it needs.
+
+        Args:
+            content: (N, 3, H, W) in [0, 1].
+            style: (1, 3, H', W') in [0, 1], of any size, as Gram matrices do not depend on it.
+        """
+        if content is not None:
+            layers = list(self.content_layers)
+            self.content_targets = dict(self.loss_network(content, layers)) if layers else {}
+        if style is not None:
+            layers = list(self.style_layers)
+            features = self.loss_network(style, layers) if layers else {}
+            self.style_targets = {layer: gram_matrix(features[layer]) for layer in layers}
+
+    def __call__(self, image: Tensor) -> dict[str, Tensor]:
+        """Return the weighted terms at ``image``, (N, 3, H, W) in [0, 1], as scalars by name.
+
+        Names are ``content/<layer>``, ``style/<layer>`` and ``tv``.
+
+        Raises:
+            RuntimeError: a target that is needed was not set.
+        """
+        for kind, layers, targets in (
+            ("content", self.content_layers, self.content_targets),
+            ("style", self.style_layers, self.style_targets),
+        ):
+            if layers and not targets:
+                raise RuntimeError(f"no {kind} target: call set_targets({kind}=...) first")
+        layers = list(dict.fromkeys([*self.content_layers, *self.style_layers]))
+        features = self.loss_network(image, layers) if layers else {}
+        terms = {}
+        for layer, weight in self.content_layers.items():
+            error = feature_reconstruction_loss(features[layer], self.content_targets[layer])
+            terms[f"content/{layer}"] = weight * error
+        for layer, weight in self.style_layers.items():
+            error = style_reconstruction_loss(
+                gram_matrix(features[layer]), self.style_targets[layer], self.style_reduction
+            )
+            terms[f"style/{layer}"] = weight * error
+        if self.tv_weight:
+            terms["tv"] = self.tv_weight * total_variation(image * 255, self.tv_reduction)
+        return terms

@@ -1,0 +1,364 @@
+"""Image transformation networks: one forward pass does what the optimisation does in hundreds of steps.
+
+By default ``StyleTransferNet`` and ``SuperResolutionNet`` are the networks of the paper's supplement, row by
+row (Tables 1 and 2; ``layer_shapes`` lists the rows). Options cover the released code and later practice.
+
+At the boundary an image is float32 (N, 3, H, W), RGB, in [0, 1]. Inside, both networks see what the released
+code feeds them, 0..255 minus VGG's mean pixel (in RGB order; its BGR order is the same network with the input
+and output filters permuted). ``output`` says how the last convolution's value becomes an image:
+
+- ``"tanh"``: mean pixel + 150 tanh, as the released code. May leave [0, 1] a little: red [-0.10, 1.07],
+  green [-0.13, 1.05], blue [-0.18, 1.00].
+- ``"tanh255"``: 127.5 (tanh + 1), the paper's scaled tanh; always within [0, 1].
+- ``"linear"``: mean pixel + the value itself; unbounded.
+- ``"residual"`` (super-resolution only): bicubic upsampling + the value itself; unbounded.
+
+The networks never clamp, because a clamped pixel has no gradient; whoever shows or saves the image does.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+MEAN_PIXEL = (123.68, 116.779, 103.939)  # RGB, 0..255
+TANH_SCALE = 150.0  # the released code's tanh_constant
+
+Norm = Literal["batch", "instance", "none"]
+Upsample = Literal["transposed", "resize", "pixelshuffle"]
+Padding = Literal["reflect-start", "reflect", "zero"]
+Output = Literal["tanh", "tanh255", "linear", "residual"]
+Init = Literal["reference", "pytorch"]
+
+
+def _check_option(name: str, value: object, known: Sequence[object]) -> None:
+    if value not in known:
+        raise ValueError(f"unknown {name} {value!r}; choose one of {', '.join(map(repr, known))}")
+
+
+def _check_size(width: float, num_blocks: int) -> None:
+    if width <= 0 or num_blocks < 0:
+        raise ValueError(f"need width > 0 and num_blocks >= 0, got width={width}, num_blocks={num_blocks}")
+
+
+class InstanceNorm(nn.Module):
+    """Normalise each channel of each image by its own mean and (biased) variance, then scale and shift.
+
+    The same in training and evaluation: there are no running statistics. (N, C, H, W) of any precision, with
+    the statistics in at least float32. Ulyanov et al. 2016; eps as in the released code.
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-5):
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        weight, bias = self.weight.to(dtype), self.bias.to(dtype)
+        # One group per channel is instance normalisation, and unlike F.instance_norm it takes the 1x1 feature
+        # maps of a very small picture.
+        return torch.group_norm(x.to(dtype), len(weight), weight, bias, self.eps).to(x.dtype)
+
+
+def _norm(norm: Norm, channels: int) -> nn.Module:
+    _check_option("norm", norm, get_args(Norm))
+    if norm == "none":
+        return nn.Identity()
+    return nn.BatchNorm2d(channels) if norm == "batch" else InstanceNorm(channels)
+
+
+def _conv(channels: int, filters: int, size: int, stride: int = 1, padding: str = "zero") -> nn.Conv2d:
+    mode = "reflect" if padding == "reflect" else "zeros"
+    width = 0 if padding == "none" else size // 2
+    return nn.Conv2d(channels, filters, size, stride, width, padding_mode=mode)
+
+
+class ConvLayer(nn.Sequential):
+    """Convolution, normalisation, ReLU; the output layer is one with ``norm="none", relu=False``.
+
+    (N, channels, H, W) -> (N, filters, ceil(H / stride), ceil(W / stride)).
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        filters: int,
+        size: int,
+        stride: int = 1,
+        *,
+        norm: Norm = "batch",
+        padding: Padding = "zero",
+        relu: bool = True,
+    ):
+        layers = OrderedDict(conv=_conv(channels, filters, size, stride, padding), norm=_norm(norm, filters))
+        if relu:
+            layers["relu"] = nn.ReLU(inplace=True)
+        super().__init__(layers)
+        self.label = f"{filters} x {size} x {size} conv, stride {stride}"
+
+
+class UpsampleLayer(nn.Sequential):
+    """Double height and width, then normalisation and ReLU: (N, channels, H, W) -> (N, filters, 2H, 2W).
+
+    ``"transposed"`` is the paper's 3x3 convolution of stride 1/2. Its output pixels are sums over 1, 2 or 4
+    taps in turn, the cause of checkerboard patterns. ``"resize"`` (nearest neighbour, then a 3x3 convolution;
+    Odena et al. 2016) treats every pixel alike. ``"pixelshuffle"`` (Shi et al. 2016) computes the four
+    sub-pixels as channels.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        filters: int,
+        *,
+        upsample: Upsample = "transposed",
+        norm: Norm = "batch",
+        padding: Padding = "zero",
+    ):
+        _check_option("upsample", upsample, get_args(Upsample))
+        if upsample == "transposed":
+            conv = nn.ConvTranspose2d(channels, filters, 3, stride=2, padding=1, output_padding=1)
+            layers, label = OrderedDict(conv=conv), f"{filters} x 3 x 3 conv, stride 1/2"
+        elif upsample == "resize":
+            layers = OrderedDict(resize=nn.Upsample(scale_factor=2, mode="nearest"))
+            layers["conv"] = _conv(channels, filters, 3, padding=padding)
+            label = f"nearest x2, {filters} x 3 x 3 conv"
+        else:
+            layers = OrderedDict(conv=_conv(channels, 4 * filters, 3, padding=padding))
+            layers["shuffle"] = nn.PixelShuffle(2)
+            label = f"{4 * filters} x 3 x 3 conv, pixel shuffle x2"
+        super().__init__(layers | OrderedDict(norm=_norm(norm, filters), relu=nn.ReLU(inplace=True)))
+        self.label = label
+
+
+class ResidualBlock(nn.Module):
+    """conv 3x3, norm, ReLU, conv 3x3, norm, plus the identity; no ReLU after the addition (Gross and Wilber).
+
+    With ``padding="none"`` the convolutions lose 2 px a side and the identity is cropped alike:
+    (N, C, H, W) -> (N, C, H - 4, W - 4). With any other padding the size stays. Paper, supplement.
+    """
+
+    def __init__(self, channels: int, *, norm: Norm = "batch", padding: str = "zero"):
+        super().__init__()
+        self.conv1 = _conv(channels, channels, 3, padding=padding)
+        self.norm1 = _norm(norm, channels)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = _conv(channels, channels, 3, padding=padding)
+        self.norm2 = _norm(norm, channels)
+        self.crop = 2 if padding == "none" else 0
+        self.label = f"residual block, {channels} filters"
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm2(self.conv2(self.relu(self.norm1(self.conv1(x)))))
+        identity = x[..., self.crop : -self.crop, self.crop : -self.crop] if self.crop else x
+        return y + identity
+
+
+class ReflectionPad(nn.Module):
+    """Mirror an image at its edges (edge pixels not repeated), again and again where the pad is the larger.
+
+    Each side first grows at its end to ``minimum`` px or more and to a multiple of ``multiple``, so that the
+    top left corner stays where it is, then by ``margin`` at both ends.
+    """
+
+    def __init__(self, margin: int = 0, *, multiple: int = 1, minimum: int = 1):
+        super().__init__()
+        self.margin, self.multiple, self.minimum = margin, multiple, minimum
+        rule = f"{margin} x {margin}" if margin else f"to multiples of {multiple}, at least {minimum}"
+        self.label = f"reflection pad {rule}"
+
+    def _source(self, size: int, device: torch.device) -> Tensor:
+        """The pixel of the image that each pixel of the padded side shows."""
+        inner = max((size + self.multiple - 1) // self.multiple * self.multiple, self.minimum)
+        position = torch.arange(-self.margin, inner + self.margin, device=device)
+        # The period is a tensor because the ONNX exporter knows no remainder by a size that varies.
+        position = position % torch.full((1,), max(2 * (size - 1), 1), device=device)
+        return torch.minimum(position, 2 * (size - 1) - position)
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        x = x.index_select(-2, self._source(height, x.device))
+        return x.index_select(-1, self._source(width, x.device))
+
+
+class _TransformNet(nn.Module):
+    """What both networks share: scale in, ``layers``, crop to ``factor`` times the input size, scale out."""
+
+    def __init__(self, layers: list[tuple[str, nn.Module]], *, factor: int, output: Output, init: Init):
+        super().__init__()
+        _check_option("output", output, get_args(Output))
+        _check_option("init", init, get_args(Init))
+        self.factor, self.output = factor, output
+        self.layers = nn.Sequential(OrderedDict(layers))
+        self.register_buffer("mean_pixel", torch.tensor(MEAN_PIXEL).view(3, 1, 1), persistent=False)
+        if init == "reference":
+            self.apply(_init_as_torch7)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Transform (N, 3, H, W), RGB in [0, 1], to (N, 3, factor H, factor W); for its range see the module.
+
+        Raises:
+            TypeError: ``image`` is not floating point.
+            ValueError: ``image`` is empty or not of shape (N, 3, H, W).
+        """
+        if not image.is_floating_point():
+            raise TypeError(f"expected a floating-point image with values in [0, 1], got {image.dtype}")
+        if image.ndim != 4 or image.shape[1] != 3 or 0 in image.shape:
+            raise ValueError(f"expected an image of shape (N, 3, H, W), got {tuple(image.shape)}")
+        y = self.layers(255 * image - self.mean_pixel)
+        height, width = (self.factor * side for side in image.shape[-2:])
+        # Under bfloat16 autocast y has 8 significant bits: too few to add a mean pixel to.
+        y = y[..., :height, :width].to(torch.promote_types(y.dtype, torch.float32))
+        if self.output == "tanh":
+            return (self.mean_pixel + TANH_SCALE * y.tanh()) / 255
+        if self.output == "tanh255":
+            return (y.tanh() + 1) / 2
+        if self.output == "linear":
+            return (self.mean_pixel + y) / 255
+        return F.interpolate(image, (height, width), mode="bicubic", antialias=True) + y / 255
+
+
+def _init_as_torch7(module: nn.Module) -> None:
+    """Initialise weights and biases uniform in +-1/sqrt(fan in), norm scales uniform in [0, 1], shifts 0.
+
+    PyTorch's own default differs twice: its norm scales start at 1, and the fan in of its transposed
+    convolution counts output channels instead of input channels.
+    """
+    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+        bound = 1 / math.sqrt(module.in_channels * math.prod(module.kernel_size))
+        nn.init.uniform_(module.weight, -bound, bound)
+        nn.init.uniform_(module.bias, -bound, bound)
+    elif isinstance(module, (nn.BatchNorm2d, InstanceNorm)):
+        nn.init.uniform_(module.weight, 0, 1)
+        nn.init.zeros_(module.bias)
+
+
+class StyleTransferNet(_TransformNet):
+    """Style transfer (supplement, Table 1): two strided convolutions, residual blocks, two upsampling layers.
+
+    (N, 3, H, W) -> (N, 3, H, W) for every H and W, since a side that is no multiple of 4 is extended inside
+    and cropped at the end. 1,679,235 learnable parameters by default.
+
+    Args:
+        norm: ``"batch"`` (the paper), ``"instance"`` (the released code's default) or ``"none"``.
+        upsample: ``"transposed"`` (the paper), ``"resize"`` or ``"pixelshuffle"``; see ``UpsampleLayer``.
+        padding: ``"reflect-start"`` (the supplement) mirrors 8 px per residual block around the image, 40 in
+            all, leaves the blocks' convolutions unpadded and zero-pads the others. ``"reflect"`` mirrors
+            before every convolution except transposed ones. ``"zero"`` pads all with zeros.
+        output: ``"tanh"``, ``"tanh255"`` or ``"linear"``; see the module.
+        width: multiplies the numbers of filters (0.5 in the authors' published instance-norm models).
+        num_blocks: residual blocks.
+        init: ``"reference"`` (Torch7's, as in the released code) or ``"pytorch"``.
+
+    Raises:
+        ValueError: an option has a value that is not listed.
+    """
+
+    def __init__(
+        self,
+        *,
+        norm: Norm = "batch",
+        upsample: Upsample = "transposed",
+        padding: Padding = "reflect-start",
+        output: Output = "tanh",
+        width: float = 1.0,
+        num_blocks: int = 5,
+        init: Init = "reference",
+    ):
+        _check_size(width, num_blocks)
+        _check_option("padding", padding, get_args(Padding))
+        _check_option("output", output, ("tanh", "tanh255", "linear"))
+        a, b, c = (max(1, round(width * filters)) for filters in (32, 64, 128))
+        block_padding = "none" if padding == "reflect-start" else padding
+        common = {"norm": norm, "padding": padding}
+        layers: list[tuple[str, nn.Module]] = []
+        if padding == "reflect-start":
+            layers.append(("pad", ReflectionPad(8 * num_blocks, multiple=4)))
+        elif padding == "reflect":  # 8 px are 2 after the strided layers, the fewest that can be mirrored
+            layers.append(("pad", ReflectionPad(multiple=4, minimum=8)))
+        layers += [
+            ("conv", ConvLayer(3, a, 9, **common)),
+            ("down1", ConvLayer(a, b, 3, stride=2, **common)),
+            ("down2", ConvLayer(b, c, 3, stride=2, **common)),
+            *(
+                (f"block{i + 1}", ResidualBlock(c, norm=norm, padding=block_padding))
+                for i in range(num_blocks)
+            ),
+            ("up1", UpsampleLayer(c, b, upsample=upsample, **common)),
+            ("up2", UpsampleLayer(b, a, upsample=upsample, **common)),
+            ("output", ConvLayer(a, 3, 9, norm="none", padding=padding, relu=False)),
+        ]
+        super().__init__(layers, factor=1, output=output, init=init)
+
+
+class SuperResolutionNet(_TransformNet):
+    """Super-resolution (supplement, Table 2): residual blocks at low resolution, then upsampling layers.
+
+    (N, 3, H, W) -> (N, 3, scale H, scale W) for every H and W. By default 401,859 learnable parameters at
+    x4, 438,915 at x8.
+
+    Args:
+        scale: 4 or 8.
+        padding: ``"zero"`` (the supplement) or ``"reflect"``.
+        output: ``"tanh"``, ``"tanh255"``, ``"linear"`` or ``"residual"``; see the module.
+        norm, upsample, width, num_blocks, init: as in ``StyleTransferNet``. Later networks for this task
+            leave normalisation out (``"none"``).
+
+    Raises:
+        ValueError: an option has a value that is not listed.
+    """
+
+    def __init__(
+        self,
+        scale: Literal[4, 8] = 4,
+        *,
+        norm: Norm = "batch",
+        upsample: Upsample = "transposed",
+        padding: Padding = "zero",
+        output: Output = "tanh",
+        width: float = 1.0,
+        num_blocks: int = 4,
+        init: Init = "reference",
+    ):
+        _check_size(width, num_blocks)
+        _check_option("scale", scale, (4, 8))
+        _check_option("padding", padding, ("zero", "reflect"))
+        filters = max(1, round(width * 64))
+        common = {"norm": norm, "padding": padding}
+        layers: list[tuple[str, nn.Module]] = []
+        if padding == "reflect":  # the 9x9 convolution mirrors 4 px
+            layers.append(("pad", ReflectionPad(minimum=5)))
+        layers.append(("conv", ConvLayer(3, filters, 9, **common)))
+        for i in range(num_blocks):
+            layers.append((f"block{i + 1}", ResidualBlock(filters, **common)))
+        for i in range(scale.bit_length() - 1):
+            layers.append((f"up{i + 1}", UpsampleLayer(filters, filters, upsample=upsample, **common)))
+        layers.append(("output", ConvLayer(filters, 3, 9, norm="none", padding=padding, relu=False)))
+        super().__init__(layers, factor=scale, output=output, init=init)
+
+
+def layer_shapes(
+    net: StyleTransferNet | SuperResolutionNet, image_size: int | tuple[int, int]
+) -> list[tuple[str, tuple[int, int, int]]]:
+    """List the rows of the supplement's tables: each layer and its output's (channels, height, width).
+
+    ``image_size`` is the side of a square input or (height, width). Only shapes are computed, on a copy: no
+    memory is taken for activations, and the network, with its running statistics, stays as it was.
+    """
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    rows: list[tuple[str, tuple[int, int, int]]] = [("input", (3, height, width))]
+    shadow = copy.deepcopy(net).to("meta").eval()
+    for layer in shadow.layers:
+        layer.register_forward_hook(lambda layer, _, y: rows.append((layer.label, tuple(y.shape[1:]))))
+    with torch.no_grad():
+        shadow(torch.empty(1, 3, height, width, device="meta"))
+    return rows

@@ -1,0 +1,73 @@
+"""The project's own files agree with each other and carry nothing of the machine they were written on."""
+
+import re
+import shutil
+import subprocess
+import tomllib
+from itertools import chain
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import repro
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads(ROOT.joinpath("pyproject.toml").read_text(encoding="utf-8"))["project"]
+MACHINE_PATH = re.compile(r"(?<![\w.~{}$/)-])/(?:home|root|Users|work)/|\b[A-Z]:\\Users")
+
+
+def test_no_file_names_a_path_of_a_machine():
+    if shutil.which("git") is None or not ROOT.joinpath(".git").exists():
+        pytest.skip("not a git checkout, so which files belong to the project is not known")
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    found = []
+    for path in (ROOT / name for name in names if name):
+        if not path.is_file():
+            continue
+        content = path.read_bytes()
+        if b"\0" in content[:8192]:  # binary, as git sees it
+            continue
+        lines = enumerate(content.decode("utf-8").splitlines(), start=1)
+        found += [
+            f"{path.name}:{number}: {line[:120]}" for number, line in lines if MACHINE_PATH.search(line)
+        ]
+    assert not found
+
+
+def test_pins_satisfy_the_ranges():
+    lines = ROOT.joinpath("requirements.txt").read_text(encoding="utf-8").splitlines()
+    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    versions = {}
+    for pin in pins:
+        (specifier,) = pin.specifier
+        assert specifier.operator == "==", pin
+        versions[canonicalize_name(pin.name)] = specifier.version
+    extras = PROJECT["optional-dependencies"].values()
+    for wanted in map(Requirement, chain(PROJECT["dependencies"], *extras)):
+        assert wanted.specifier.contains(versions[canonicalize_name(wanted.name)]), wanted
+
+
+def test_versions_agree():
+    citation = yaml.safe_load(ROOT.joinpath("CITATION.cff").read_text(encoding="utf-8"))
+    assert repro.__version__ == PROJECT["version"] == citation["version"]
+
+
+def test_the_book_lists_every_notebook():
+    contents = yaml.safe_load(ROOT.joinpath("_toc.yml").read_text(encoding="utf-8"))
+    listed = [chapter["file"] for part in contents["parts"] for chapter in part["chapters"]]
+    stored = [f"notebooks/{path.stem}" for path in sorted(ROOT.joinpath("notebooks").glob("*.ipynb"))]
+    assert [name for name in listed if name.startswith("notebooks/")] == stored
+
+
+def test_ci_runs_the_command_of_the_readme():
+    command = ROOT.joinpath(".ci", "run").read_text(encoding="utf-8").strip().splitlines()[-1]
+    blocks = re.findall(
+        r"```bash\n(.*?)```", ROOT.joinpath("README.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
+    assert command.removeprefix("exec ") == "make test"
+    assert "make test" in lines
