@@ -209,7 +209,9 @@ def _check_shapes(path: Path, tensors: Mapping[str, Tensor]) -> None:
             break
         weight, bias = tensors[f"{key}.weight"], tensors.get(f"{key}.bias")
         if weight.ndim != 4 or weight.shape[1:] != (channels, 3, 3):
-            raise AssetError(f"{path}: {key}.weight has shape {tuple(weight.shape)}, expected (*, {channels}, 3, 3)")
+            raise AssetError(
+                f"{path}: {key}.weight has shape {tuple(weight.shape)}, expected (*, {channels}, 3, 3)"
+            )
         if bias is None or bias.shape != weight.shape[:1]:
             raise AssetError(f"{path}: {key}.bias is missing or does not fit {key}.weight")
         if not (bool(weight.isfinite().all()) and bool(bias.isfinite().all())):

@@ -139,7 +139,9 @@ def distort(image: Tensor, kind: str, strength: float, rng: np.random.Generator)
         return (image * gain + offset).clamp(0, 1)
     if kind == "rescale":
         factor = 1.3 + 4.7 * strength
-        return resize(resize(image, (max(1, round(height / factor)), max(1, round(width / factor)))), (height, width))
+        return resize(
+            resize(image, (max(1, round(height / factor)), max(1, round(width / factor)))), (height, width)
+        )
     raise ValueError(f"unknown distortion {kind!r}; known: {', '.join(DISTORTIONS)}")
 
 

@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from .assets import cache_dir, save_weights
-from .data import DISTORTIONS, RandomCrops, distort
+from .assets import cache_dir, digest, save_weights
+from .data import DISTORTIONS, RandomCrops, data_hash, distort, list_photos, split
 from .files import atomic_path
-from .images import check_image
-from .loss_network import BLOCKS, CAFFE, CHANNELS, LAYERS, LossNetwork
+from .images import center_crop, check_image, load_image
+from .loss_network import CAFFE, CHANNELS, LAYERS, LossNetwork
 from .losses import gram_matrix
 
 Teacher = Callable[[Tensor], dict[str, Tensor]]
@@ -135,43 +135,52 @@ class PhotoPairs(Dataset):
         return torch.cat([image, distort(image, kind, rng.uniform(), rng)])
 
 
-def make_teacher(recipe: Mapping) -> Callable[[Tensor], dict[str, Tensor]]:
+def make_teacher(recipe: Mapping, sample: Tensor) -> Teacher:
     """Return the function image -> features by the *student's* layer names that a recipe describes.
+
+    Args:
+        recipe: its ``teacher`` tables. Features of a teacher with ``rms_of`` are multiplied by one factor a
+            layer that gives them the root mean square of that layer.
+        sample: (N, 3, H, W), the images on which root mean squares are taken.
 
     Raises:
         repro.assets.AssetError, FileNotFoundError: a teacher's weights are not in the cache.
     """
     parts = []
     for entry in recipe["teacher"]:
-        layers = entry["layers"]
         if "network" in entry:
-            network = LossNetwork(entry["network"], sorted(set(layers.values())))
+            network = LossNetwork(entry["network"], sorted(set(entry["layers"].values())))
         else:
             path = cache_dir() / entry["file"]
             if not path.is_file():
                 raise FileNotFoundError(f"{path}: no such file; put the teacher's weights there")
             network = CollaborativeVGG19(path)
-        parts.append((network.to(memory_format=torch.channels_last), layers, entry))
+        parts.append((network.to(memory_format=torch.channels_last), entry["layers"]))
+    factors: dict[str, float] = {}
 
     @torch.no_grad()
     def teacher(image: Tensor) -> dict[str, Tensor]:
         features = {}
-        for network, layers, _ in parts:
+        for network, layers in parts:
             given = network(image, list(layers.values()))
-            features |= {student: given[own].float() for student, own in layers.items()}
+            features |= {own: given[its].float() * factors.get(own, 1.0) for own, its in layers.items()}
         return features
 
-    return teacher
-
-
-def teacher_scales(teacher: Teacher, recipe: Mapping, images: Tensor) -> tuple[dict, dict]:
-    """Return per layer (root mean square in the student's units, factor on the teacher's features)."""
-    rms = {layer: f.square().mean().sqrt().item() for layer, f in teacher(images).items()}
-    factors = {layer: 1.0 for layer in rms}
+    rms = feature_rms(teacher, sample)
     for entry in recipe["teacher"]:
         if "rms_of" in entry:
             factors |= {layer: rms[entry["rms_of"]] / rms[layer] for layer in entry["layers"]}
-    return {layer: rms[layer] * factors[layer] for layer in rms}, factors
+    return teacher
+
+
+def feature_rms(teacher: Teacher, images: Tensor) -> dict[str, float]:
+    """Return the root mean square of a teacher's features on some images, by layer."""
+    return {layer: features.square().mean().sqrt().item() for layer, features in teacher(images).items()}
+
+
+def _sample(recipe: Mapping, train_paths: Sequence[Path]) -> Tensor:
+    pairs = PhotoPairs(train_paths, recipe["training"]["size"], 32, recipe["seed"])
+    return torch.cat([pairs[i][:1] for i in range(32)])
 
 
 def loss_terms(student: Tensor, teacher: Tensor) -> dict[str, Tensor]:
@@ -219,10 +228,10 @@ def distill(
     setting, weights, seed = recipe["training"], recipe["loss"], recipe["seed"]
     steps = steps or setting["steps"]
     torch.manual_seed(seed)
-    teacher = make_teacher(recipe)
+    sample = _sample(recipe, train_paths)
+    teacher = make_teacher(recipe, sample)
+    scales = feature_rms(teacher, sample)
     pairs = PhotoPairs(train_paths, setting["size"], steps * setting["photos"], seed)
-    sample = torch.cat([pairs[i][:1] for i in range(min(32, len(pairs)))])
-    scales, factors = teacher_scales(teacher, recipe, sample)
     student = Student(recipe["widths"], scales).to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(student.parameters(), lr=setting["learning_rate"])
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -238,7 +247,7 @@ def distill(
     remaining = torch.utils.data.Subset(pairs, range(first * setting["photos"], len(pairs)))
     loader = DataLoader(remaining, setting["photos"], num_workers=1, persistent_workers=False)
     log, started = [], time.perf_counter()
-    for step, batch in enumerate(tqdm(loader, desc="distil", unit="step", mininterval=10), first + 1):
+    for step, batch in enumerate(tqdm(loader, desc="distil", unit="step", disable=None), first + 1):
         # With small batches the running statistics differ from the batch's: end on what will be exported.
         student.train(step <= 0.85 * steps)
         images = batch.transpose(0, 1).flatten(0, 1).contiguous(memory_format=torch.channels_last)
@@ -247,7 +256,7 @@ def distill(
             predicted = student(images)
         terms: dict[str, Tensor] = {}
         for layer, features in predicted.items():
-            known = target[layer].float() * (factors[layer] / scales[layer])
+            known = target[layer].float() / scales[layer]
             if layer == "relu1_2":  # every second row and column says as much, at a quarter of the cost
                 features, known = features[..., ::2, ::2], known[..., ::2, ::2]
             for name, value in loss_terms(features, known).items():
@@ -279,4 +288,92 @@ def distill(
     return student.export()
 
 
-__all__ = ["CollaborativeVGG19", "Student", "distill", "loss_terms", "make_teacher", "save_weights"]
+@torch.no_grad()
+def evaluate(
+    network: LossNetwork, teacher: Teacher, paths: Sequence[Path], pairs: int, seed: int = 1
+) -> dict:
+    """Compare a distilled network with its teacher on photos that it never saw.
+
+    Two distorted versions of a photo (kinds and strengths drawn independently) are ranked by their distance
+    from it: how often do student and teacher agree, and how often do squared pixel differences and teacher?
+
+    Args:
+        paths: the held-out photos; each is used in turn, as its centre square of 160 px.
+        pairs: number of comparisons.
+
+    Returns:
+        For each layer ``explained_variance`` (of the teacher's channels), ``agreement`` and
+        ``pixel_agreement`` (shares of the comparisons).
+    """
+    rng = np.random.default_rng(seed)
+    error, energy = dict.fromkeys(network.layers, 0.0), dict.fromkeys(network.layers, 0.0)
+    agree, pixel_agree = dict.fromkeys(network.layers, 0), dict.fromkeys(network.layers, 0)
+    for i in range(pairs):
+        photo = center_crop(load_image(paths[i % len(paths)]), 160)
+        kinds = rng.integers(len(DISTORTIONS), size=2)
+        versions = [distort(photo, DISTORTIONS[kind], rng.uniform(), rng) for kind in kinds]
+        images = torch.cat([photo, *versions])
+        known, own = teacher(images), network(images)
+        pixels = (images[1:] - images[:1]).square().mean(dim=(1, 2, 3))
+        for layer in network.layers:
+            expected = known[layer]
+            mean = expected[:1].mean(dim=(2, 3), keepdim=True)
+            error[layer] += (own[layer][:1] - expected[:1]).square().sum().item()
+            energy[layer] += (expected[:1] - mean).square().sum().item()
+            first = _first_is_closer(expected)
+            agree[layer] += _first_is_closer(own[layer]) == first
+            pixel_agree[layer] += bool(pixels[0] < pixels[1]) == first
+    return {
+        layer: {
+            "explained_variance": round(1 - error[layer] / energy[layer], 3),
+            "agreement": round(agree[layer] / pairs, 4),
+            "pixel_agreement": round(pixel_agree[layer] / pairs, 4),
+        }
+        for layer in network.layers
+    }
+
+
+def _first_is_closer(features: Tensor) -> bool:
+    distances = (features[1:] - features[:1]).square().mean(dim=(1, 2, 3))
+    return bool(distances[0] < distances[1])
+
+
+def run(recipe_path: Path, photos: Path, output: Path, folder: Path, steps: int | None = None) -> None:
+    """Distil as a recipe says, write the weights to ``output`` and a card (JSON) beside them."""
+    recipe = tomllib.loads(Path(recipe_path).read_text())
+    paths = list_photos(photos)
+    train_paths, held_out = split(paths, recipe["training"]["held_out"], recipe["seed"])
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    tensors = distill(recipe_path, train_paths, folder, steps)
+    save_weights(tensors, output, {"name": recipe["name"]})
+    network = LossNetwork(recipe["name"], tensors=tensors)
+    log = [json.loads(line) for line in (Path(folder) / "log.jsonl").read_text().splitlines()]
+    card = {
+        "name": recipe["name"],
+        "what": "a narrow VGG-16 with heads that predict the teacher's channels, to try things at once and "
+        "offline; no substitute for VGG-16",
+        "parameters": sum(value.numel() for value in tensors.values()),
+        "weights_digest": digest(tensors),
+        "recipe": recipe,
+        "steps": log[-1]["step"],
+        "seconds": round(sum(max(0.0, b["seconds"] - a) for a, b in _pauses(log)), 1),
+        "device": "CPU",
+        "torch": torch.__version__,
+        "photos": {"training": len(train_paths), "held_out": len(held_out), "sha256": data_hash(paths)},
+        "evaluation": {
+            "pairs": 400,
+            "photos": "held out, centre square at 160 px",
+            "layers": evaluate(network, make_teacher(recipe, _sample(recipe, train_paths)), held_out, 400),
+        },
+        "licence": "MIT",
+        "credits": "teachers: VGG-16, Simonyan and Zisserman (CC BY 4.0); compressed VGG-19, Wang et al. "
+        "2020 (MIT)",
+    }
+    with atomic_path(output.with_suffix(".json")) as temporary:
+        temporary.write_text(json.dumps(card, indent=2) + "\n")
+
+
+def _pauses(log: Sequence[Mapping]) -> list[tuple[float, Mapping]]:
+    """Pair each entry with the seconds before it; they start again at 0 when a run is resumed."""
+    before = [0.0, *(entry["seconds"] for entry in log[:-1])]
+    return [(a if a < b["seconds"] else 0.0, b) for a, b in zip(before, log, strict=True)]

@@ -55,7 +55,9 @@ def load_image(path: str | Path, size: int | None = None) -> Tensor:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: {'is a folder, not a picture' if path.is_dir() else 'no such file'}")
+        raise FileNotFoundError(
+            f"{path}: {'is a folder, not a picture' if path.is_dir() else 'no such file'}"
+        )
     try:
         with Image.open(path) as file:
             file.load()
@@ -93,7 +95,10 @@ def _to_srgb(picture: Image.Image) -> Image.Image:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         mode = "RGBA" if picture.mode == "RGBA" else "RGB"
         return ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode=mode)
-    except ImageCms.PyCMSError:  # a broken profile: the numbers as they are serve better than nothing
+    except (
+        ImageCms.PyCMSError,
+        OSError,
+    ):  # a broken profile: the numbers as they are serve better than nothing
         return picture
 
 
@@ -131,9 +136,13 @@ def save_image(image: Tensor, path: str | Path, quality: int = 95) -> None:
     """
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"{path}: cannot write {path.suffix or 'a name without suffix'!r}; use one of {SUFFIXES}")
+        raise ValueError(
+            f"{path}: cannot write {path.suffix or 'a name without suffix'!r}; use one of {SUFFIXES}"
+        )
     picture = Image.fromarray(to_array(image))
-    options = {"quality": quality, "subsampling": 0} if path.suffix.lower() in (".jpg", ".jpeg") else {}
+    options = {"quality": quality} if path.suffix.lower() in (".jpg", ".jpeg", ".webp") else {}
+    if path.suffix.lower() in (".jpg", ".jpeg"):
+        options["subsampling"] = 0
     with atomic_path(path) as temporary:
         picture.save(temporary, **options)
 

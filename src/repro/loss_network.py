@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -74,6 +73,7 @@ class LossNetwork(nn.Module):
             machine, else "pocket".
         layers: the layers that will be asked for; what lies deeper is not built. Default: all there are.
         pooling: "max" as VGG-16 was trained, or "average" as Gatys et al. suggest for smoother pictures.
+        tensors: weights to use in place of the file that belongs to ``name``.
 
     Attributes:
         name: the weights in use, never "auto".
@@ -86,7 +86,11 @@ class LossNetwork(nn.Module):
     """
 
     def __init__(
-        self, name: str = "auto", layers: Sequence[str] | None = None, pooling: Pooling = "max"
+        self,
+        name: str = "auto",
+        layers: Sequence[str] | None = None,
+        pooling: Pooling = "max",
+        tensors: Mapping[str, Tensor] | None = None,
     ) -> None:
         super().__init__()
         if name == "auto":
@@ -95,7 +99,10 @@ class LossNetwork(nn.Module):
             raise ValueError(f"unknown loss network {name!r}; known: auto, {', '.join(VARIANTS)}")
         if pooling not in ("max", "average"):
             raise ValueError(f"pooling: expected 'max' or 'average', got {pooling!r}")
-        tensors, self.source = assets.load_loss_weights(name)
+        if tensors is None:
+            tensors, self.source = assets.load_loss_weights(name)
+        else:
+            self.source = f"given, digest {assets.digest(tensors)}"
         self.name, self.pooling = name, pooling
         self.variant = VARIANTS[name]
         self.layers = self._check(layers, available_layers(tensors))

@@ -48,7 +48,7 @@ def feature_reconstruction_loss(features: Tensor, target: Tensor) -> Tensor:
 
 
 def pixel_loss(image: Tensor, target: Tensor) -> Tensor:
-    r"""Return :math:`\|\hat y - y\|_2^2 / CHW` on pixels (section 3.2, "simple loss functions"), averaged over the batch.
+    r"""Return :math:`\|\hat y - y\|_2^2 / CHW` on pixels (section 3.2), averaged over the batch.
 
     Args:
         image: (N, 3, H, W).

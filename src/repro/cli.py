@@ -1,0 +1,191 @@
+"""The ``repro`` command."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from . import __version__
+
+app = typer.Typer(
+    help="Perceptual losses for style transfer and super-resolution (Johnson et al. 2016).",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+Output = Annotated[
+    Path, typer.Option("--output", "-o", help="The file to write; the suffix sets the format.")
+]
+Network = Annotated[str, typer.Option(help="auto, vgg16, vgg16-torchvision or pocket.")]
+Seed = Annotated[int, typer.Option(help="Of the white noise at the start.")]
+Size = Annotated[int, typer.Option(min=1, help="Longest side of the result in pixels.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output file if it exists.")]
+
+
+@app.command(epilog="Example: **repro transfer-style photo.jpg painting.jpg -o result.png --size 256**")
+def transfer_style(
+    content: Annotated[Path, typer.Argument(help="The photo.")],
+    style: Annotated[Path, typer.Argument(help="The style picture.")],
+    output: Output,
+    iterations: Annotated[int, typer.Option(min=1, help="Of L-BFGS.")] = 300,
+    size: Size = 512,
+    style_size: Annotated[
+        int, typer.Option(min=1, help="Longest side of the style picture in pixels.")
+    ] = 512,
+    style_weight: Annotated[float, typer.Option(min=0, help="Weight of each style layer.")] = 5.0,
+    content_weight: Annotated[float, typer.Option(min=0, help="Weight of the content layer.")] = 1.0,
+    start: Annotated[str, typer.Option(help="noise, as in the paper, or content.")] = "noise",
+    loss_network: Network = "auto",
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Give a photo the style of a picture by optimisation (the method of Gatys et al., the baseline)."""
+    from .config import REFERENCE
+    from .images import load_image, save_image
+    from .optimize_image import transfer_style as run
+
+    _check_output(output, overwrite)
+    photo, picture = load_image(content, size), load_image(style, style_size)
+    network = _load_network(loss_network)
+    loss = REFERENCE.loss.restrict(network.layers)
+    missing = set(REFERENCE.loss.style_layers) - set(loss.style_layers)
+    if missing:
+        _say(
+            f"Style layers: {', '.join(loss.style_layers)}; these weights have no {', '.join(sorted(missing))}."
+        )
+    loss = replace(
+        loss,
+        content_layers=dict.fromkeys(loss.content_layers, content_weight),
+        style_layers=dict.fromkeys(loss.style_layers, style_weight),
+    )
+    result = run(photo, picture, network, loss, iterations, start, seed, progress=True)
+    save_image(result.image, output)
+    _report(result.history["total"], output)
+
+
+@app.command(epilog="Example: **repro invert photo.jpg --layer relu3_3 -o inverted.png**")
+def invert(
+    photo: Annotated[Path, typer.Argument(help="The photo.")],
+    output: Output,
+    layer: Annotated[str, typer.Option(help="The layer whose features are to be met.")] = "relu3_3",
+    iterations: Annotated[int, typer.Option(min=1, help="Of L-BFGS.")] = 200,
+    size: Size = 256,
+    loss_network: Network = "auto",
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Rebuild a photo from what one layer of the loss network says of it (Fig. 3)."""
+    from .images import load_image, save_image
+    from .optimize_image import invert_features
+
+    _check_output(output, overwrite)
+    image = load_image(photo, size)
+    result = invert_features(
+        image, layer, _load_network(loss_network, [layer]), iterations, seed=seed, progress=True
+    )
+    save_image(result.image, output)
+    _report(result.history["total"], output)
+
+
+@app.command()
+def info() -> None:
+    """Show versions, device, and which weights are on this machine and where."""
+    import torch
+    import torchvision
+
+    from . import assets
+    from .loss_network import VARIANTS, available_layers, resolve_auto
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    rows = {
+        "repro": __version__,
+        "Python": platform.python_version(),
+        "torch": f"{torch.__version__}, torchvision {torchvision.__version__}",
+        "device": f"{device}, {torch.get_num_threads()} threads",
+        "cache": str(assets.cache_dir()),
+    }
+    for name in VARIANTS:
+        path = assets.find_loss_weights(name)
+        if path is None:
+            rows[name] = "not on this machine; downloaded when first used"
+        else:
+            rows[name] = f"{path} ({available_layers(assets.load_loss_weights(name)[0])[-1]} and before)"
+    rows["auto"] = f"{resolve_auto()} is taken"
+    table = Table(show_header=False, box=None)
+    for key, value in rows.items():
+        table.add_row(key, value, style=None)
+    Console(soft_wrap=True).print(table)
+
+
+@app.command(epilog="Example: **repro distill recipes/pocket.toml photos/ -o pocket.safetensors**")
+def distill(
+    recipe: Annotated[Path, typer.Argument(help="A TOML file such as recipes/pocket.toml.")],
+    photos: Annotated[Path, typer.Argument(help="A folder of photos.")],
+    output: Output,
+    run_folder: Annotated[
+        Path, typer.Option(help="For checkpoint and log; an interrupted run goes on.")
+    ] = Path("runs/distill"),
+    steps: Annotated[int | None, typer.Option(min=1, help="In place of the recipe's number.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Distil a loss network into a narrow one, and write its weights with a card beside them."""
+    from .distill import run
+
+    _check_output(output, overwrite)
+    run(recipe, photos, output, run_folder, steps)
+    _say(f"Wrote {output} and {output.with_suffix('.json').name}.")
+
+
+def _load_network(name: str, layers: list[str] | None = None):
+    from .loss_network import LossNetwork
+
+    network = LossNetwork(name, layers)
+    note = ""
+    if name == "auto" and network.name == "pocket":
+        note = "; VGG-16 itself: --loss-network vgg16 downloads it once"
+    _say(f"Loss network: {network.name} ({network.source.split(' ')[0]}){note}.")
+    return network
+
+
+def _check_output(output: Path, overwrite: bool) -> None:
+    from .images import SUFFIXES
+
+    known = (*SUFFIXES, ".safetensors")
+    if output.suffix.lower() not in known:
+        raise ValueError(f"{output}: unknown suffix {output.suffix!r}; use one of {', '.join(known)}")
+    if output.exists() and not overwrite:
+        raise FileExistsError(f"{output} exists; give another name or --overwrite")
+
+
+def _report(total: list[float], output: Path) -> None:
+    _say(f"Objective {total[0]:.4g} -> {total[-1]:.4g} in {len(total) - 1} iterations. Wrote {output}.")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def main() -> None:
+    """Run the command; a foreseeable error is one line on stderr and exit code 2."""
+    from .assets import AssetError
+
+    try:
+        app()
+    except (OSError, ValueError, FloatingPointError, AssetError, tomllib.TOMLDecodeError) as error:
+        if isinstance(error, OSError) and error.filename and error.strerror:
+            error = f"{error.filename}: {error.strerror}"
+        print(f"repro: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

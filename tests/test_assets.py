@@ -1,0 +1,178 @@
+"""Weights are found, checked and converted; what cannot be had is said in one line."""
+
+from urllib.error import URLError
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from tiny_vgg import tensors, write
+from torchvision.models import VGG16_Weights
+
+from repro import assets
+from repro.assets import AssetError, cache_dir, convolutions, digest, find_loss_weights, load_loss_weights
+from repro.files import sha256
+
+
+def torchvision_state():
+    """Return random weights under torchvision's names."""
+    state = {}
+    for key, value in tensors().items():
+        layer, kind = key.split(".")
+        state[f"features.{assets._FEATURES_INDEX[layer]}.{kind}"] = value
+    return {**state, "classifier.0.weight": torch.zeros(2, 2)}
+
+
+def _offline(monkeypatch):
+    def fail(self, *args, **options):
+        raise URLError("Name or service not known")
+
+    monkeypatch.setattr(VGG16_Weights, "get_state_dict", fail)
+
+
+def test_cache_dir_follows_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("REPRO_CACHE", str(tmp_path / "mine"))
+    assert cache_dir() == tmp_path / "mine"
+    monkeypatch.setenv("REPRO_CACHE", "~/there")
+    assert "~" not in str(cache_dir())
+    monkeypatch.delenv("REPRO_CACHE")
+    assert cache_dir().name == "repro"
+
+
+def test_weights_come_back_as_saved():
+    path = write()
+    loaded, source = load_loss_weights("vgg16")
+    assert loaded.keys() == tensors().keys()
+    assert all(torch.equal(loaded[key], value) for key, value in tensors().items())
+    assert source == f"vgg16_caffe.safetensors sha256:{sha256(path)}"
+
+
+def test_the_deepest_file_is_taken():
+    assert find_loss_weights("vgg16") is None
+    short = write("relu2_2", "vgg16_caffe_relu2_2.safetensors")
+    assert find_loss_weights("vgg16") == short
+    full = write("relu5_3")
+    assert find_loss_weights("vgg16") == full
+    assert find_loss_weights("vgg16-torchvision") is None
+
+
+def test_digest_depends_on_names_types_shapes_and_values():
+    base = {"a": torch.arange(6.0), "b": torch.zeros(2)}
+    others = [
+        {"a": base["a"]},
+        {"a": base["a"], "c": base["b"]},
+        {"a": base["a"].view(2, 3), "b": base["b"]},
+        {"a": base["a"], "b": base["b"].double()},
+        {"a": base["a"].flip(0), "b": base["b"]},
+    ]
+    assert len({digest(other) for other in [base, *others]}) == 6
+    assert digest(dict(reversed(base.items()))) == digest(base)
+
+
+def test_weights_that_do_not_match_their_digest():
+    path = write()
+    changed = tensors()
+    changed["conv3_1.bias"][0] += 1
+    save_file(changed, path, metadata={"digest": digest(tensors())})
+    with pytest.raises(AssetError, match="do not match their own hash"):
+        load_loss_weights("vgg16")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda t: t.pop("conv1_1.weight"), "no conv1_1.weight"),
+        (lambda t: t.pop("conv2_1.bias"), "conv2_1.bias is missing"),
+        (lambda t: t.update({"conv2_1.weight": torch.zeros(4, 9, 3, 3)}), r"conv2_1.weight has shape"),
+        (lambda t: t["conv2_2.weight"].fill_(float("nan")), "conv2_2 holds values that are not finite"),
+    ],
+)
+def test_wrong_tensors_are_named(damage, message):
+    wrong = tensors()
+    damage(wrong)
+    assets.save_weights(wrong, cache_dir() / "vgg16_caffe.safetensors", {})
+    with pytest.raises(AssetError, match=message):
+        load_loss_weights("vgg16")
+
+
+def test_damaged_file():
+    path = write()
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(AssetError, match="damaged"):
+        load_loss_weights("vgg16")
+
+
+@pytest.mark.parametrize("name", ["vgg16", "vgg16-torchvision"])
+def test_offline_is_one_line_and_leaves_nothing(monkeypatch, name):
+    _offline(monkeypatch)
+    with pytest.raises(AssetError, match=r"could not download .*Name or service not known") as error:
+        load_loss_weights(name)
+    assert "\n" not in str(error.value)
+    assert "pocket" in str(error.value)
+    assert list(cache_dir().iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_made(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("REPRO_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(AssetError, match="cannot be written to") as error:
+        load_loss_weights("vgg16")
+    assert "\n" not in str(error.value)
+
+
+def test_a_cache_that_cannot_be_written_to(monkeypatch):
+    def refuse(*args, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(assets.tempfile, "TemporaryDirectory", refuse)
+    with pytest.raises(AssetError, match=r"cannot be written to \(Permission denied\)"):
+        load_loss_weights("vgg16")
+
+
+def test_a_download_is_converted_and_kept(monkeypatch):
+    monkeypatch.setattr(VGG16_Weights, "get_state_dict", lambda self, **options: torchvision_state())
+    loaded, _ = load_loss_weights("vgg16")
+    assert torch.equal(loaded["conv1_1.weight"], tensors()["conv1_1.weight"].flip(1))
+    assert torch.equal(loaded["conv5_3.bias"], tensors()["conv5_3.bias"])
+    with safe_open(cache_dir() / "vgg16_caffe.safetensors", framework="pt") as file:
+        assert file.metadata()["source"] == VGG16_Weights.IMAGENET1K_FEATURES.url
+    assert len(list(cache_dir().iterdir())) == 1
+    _offline(monkeypatch)
+    again, _ = load_loss_weights("vgg16")
+    assert digest(again) == digest(loaded)
+
+
+def test_convolutions_leaves_out_the_classifier():
+    plain = convolutions(torchvision_state(), caffe=False)
+    assert plain.keys() == tensors().keys()
+    assert all(torch.equal(plain[key], value) for key, value in tensors().items())
+
+
+def test_photos_come_without_network():
+    for name in assets.PHOTOS:
+        image = assets.photo(name, 32)
+        assert max(image.shape[-2:]) == 32
+        assert image.shape[:2] == (1, 3)
+    with pytest.raises(ValueError, match="unknown photo"):
+        assets.photo("nobody")
+
+
+def test_paintings_that_cannot_be_downloaded(monkeypatch):
+    def fail(*args, **options):
+        raise URLError("no route\nto host")
+
+    monkeypatch.setattr(assets.pooch, "retrieve", fail)
+    with pytest.raises(AssetError, match="Starry Night: could not download") as error:
+        assets.painting("starry_night")
+    assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match="unknown painting"):
+        assets.painting("nothing")
+
+
+def test_pocket_is_small():
+    path = find_loss_weights("pocket")
+    if path is None:
+        pytest.skip("src/repro/weights/pocket.safetensors is not there")
+    loaded, _ = load_loss_weights("pocket")
+    assert sum(value.numel() for value in loaded.values()) <= 1_200_000
+    assert path.stat().st_size <= 3_000_000

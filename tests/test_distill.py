@@ -1,0 +1,103 @@
+"""What is exported is what was trained, and the terms of the loss are what they are called."""
+
+import tiny_vgg
+import torch
+
+from repro import assets
+from repro.data import list_photos
+from repro.distill import PhotoPairs, Student, distill, loss_terms
+from repro.images import save_image
+from repro.loss_network import CHANNELS, LossNetwork
+
+WIDTHS = [4, 5, 6, 7, 8]
+
+
+def test_export_gives_the_student_as_a_loss_network(astronaut):
+    scales = {"relu1_2": 100.0, "relu2_2": 50.0}
+    student = Student(WIDTHS, scales).train()
+    for i in range(60):  # until the running statistics are those of photos
+        student(astronaut[..., i : i + 64, i : i + 64])
+    student.eval()
+    assets.save_weights(student.export(), assets.cache_dir() / "vgg16_caffe.safetensors", {})
+    network = LossNetwork("vgg16")
+    assert network.layers == ("relu1_2", "relu2_2")
+    features = network(astronaut)
+    with torch.no_grad():
+        expected = student(astronaut)
+    for layer, scale in scales.items():
+        assert features[layer].shape[1] == CHANNELS[layer]
+        error = (features[layer] - scale * expected[layer]).square().mean()
+        assert error < 1e-4 * (scale * expected[layer]).square().mean()  # weights are rounded to 11 bits
+
+
+def test_terms_are_zero_for_equal_features():
+    features = torch.rand(4, 5, 6, 7)
+    terms = loss_terms(features, features)
+    assert set(terms) == {"features", "difference", "distance", "gram"}
+    assert all(value == 0 for value in terms.values())
+
+
+def test_terms_have_no_unit_and_see_different_faults():
+    teacher = torch.rand(4, 5, 6, 7)
+    student = teacher + 0.1 * torch.randn_like(teacher)
+    terms, scaled = loss_terms(student, teacher), loss_terms(30 * student, 30 * teacher)
+    for name, value in terms.items():
+        assert value > 0
+        assert torch.allclose(scaled[name], value, rtol=1e-4), name
+    shifted = loss_terms(teacher + 1, teacher)  # the difference of two pictures is kept
+    assert shifted["features"] > 1
+    assert shifted["difference"] < 1e-6
+    assert shifted["distance"] < 1e-6
+    variance = teacher.var(dim=(0, 2, 3)).mean()
+    assert torch.allclose(shifted["features"], 1 / variance)
+
+
+def _photos(folder, astronaut):
+    for i in range(3):
+        save_image(astronaut[..., 20 * i : 20 * i + 60, :], folder / f"{i}.png")
+    return list_photos(folder)
+
+
+def test_pairs_are_a_crop_and_a_distorted_copy(tmp_path, astronaut):
+    paths = _photos(tmp_path / "photos", astronaut)
+    pairs, again = (PhotoPairs(paths, 32, 6, seed=1) for _ in range(2))
+    assert len(pairs) == 6
+    for i in range(6):
+        assert pairs[i].shape == (2, 3, 32, 32)
+        assert torch.equal(pairs[i], again[i])
+        assert 0 < (pairs[i][0] - pairs[i][1]).abs().mean() < 0.5
+
+
+RECIPE = """
+seed = 0
+widths = [4, 5, 6, 7, 8]
+[[teacher]]
+network = "vgg16"
+layers = { relu1_2 = "relu1_2" }
+[training]
+steps = 2
+photos = 2
+size = 32
+learning_rate = 2e-3
+[loss]
+features = 1.0
+difference = 0.5
+distance = 0.2
+gram = 0.1
+"""
+
+
+def test_a_few_steps_and_a_finished_run_is_not_trained_again(tmp_path, astronaut, monkeypatch):
+    monkeypatch.setitem(CHANNELS, "relu1_2", tiny_vgg.WIDTHS["1"])
+    tiny_vgg.write("relu1_2")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "recipe.toml").write_text(RECIPE)
+    arguments = (tmp_path / "recipe.toml", _photos(tmp_path / "photos", astronaut), tmp_path / "run")
+    first = distill(*arguments)
+    assert first["head1_2.weight"].shape == (4, 4, 1, 1)
+    assert all(value.dtype == torch.float16 and value.isfinite().all() for value in first.values())
+    log = (tmp_path / "run" / "log.jsonl").read_text()
+    assert '"step": 2' in log
+    second = distill(*arguments)
+    assert all(torch.equal(second[key], value) for key, value in first.items())
+    assert (tmp_path / "run" / "log.jsonl").read_text() == log

@@ -1,0 +1,268 @@
+"""Pictures of every kind become the same kind of tensor; what is written comes back."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from repro.images import (
+    center_crop,
+    check_image,
+    from_array,
+    load_image,
+    match_histograms,
+    resize,
+    resize_longest,
+    rgb_to_ycbcr,
+    save_image,
+    to_array,
+    ycbcr_to_rgb,
+)
+
+
+def _pixels(height=6, width=9, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif"])
+def test_lossless_formats_come_back_exactly(tmp_path, suffix):
+    image = from_array(_pixels())
+    save_image(image, tmp_path / f"a{suffix}")
+    loaded = load_image(tmp_path / f"a{suffix}")
+    assert loaded.shape == (1, 3, 6, 9)
+    assert loaded.dtype == torch.float32
+    assert torch.equal(loaded, image)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".JPEG", ".webp"])
+def test_lossy_formats_come_back_closely(tmp_path, astronaut, suffix):
+    save_image(astronaut, tmp_path / f"a{suffix}")
+    assert (load_image(tmp_path / f"a{suffix}") - astronaut).abs().mean() < 0.015
+
+
+@pytest.mark.parametrize(
+    ("orientation", "undo"),
+    [
+        (1, lambda a: a),
+        (2, lambda a: a[:, ::-1]),
+        (3, lambda a: a[::-1, ::-1]),
+        (4, lambda a: a[::-1]),
+        (5, lambda a: a.swapaxes(0, 1)),
+        (6, lambda a: np.rot90(a, -1)),
+        (7, lambda a: a[::-1, ::-1].swapaxes(0, 1)),
+        (8, lambda a: np.rot90(a)),
+    ],
+)
+def test_exif_orientation_is_applied(tmp_path, orientation, undo):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(_pixels()).save(tmp_path / "a.png", exif=exif)
+    np.testing.assert_array_equal(to_array(load_image(tmp_path / "a.png")), undo(_pixels()))
+
+
+def test_cmyk(tmp_path):
+    Image.new("CMYK", (16, 8), (0, 255, 255, 0)).save(tmp_path / "red.jpg", quality=100)
+    image = load_image(tmp_path / "red.jpg")
+    assert image.shape == (1, 3, 8, 16)
+    assert torch.allclose(image[0, :, 4, 4], torch.tensor([1.0, 0.0, 0.0]), atol=0.02)
+
+
+def test_sixteen_bit_grey_keeps_its_range(tmp_path):
+    values = np.array([[0, 257, 32768, 65535]], dtype=np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    image = load_image(tmp_path / "a.png")
+    expected = torch.tensor([0, 257 / 65535, 32768 / 65535, 1.0])
+    for channel in range(3):
+        assert torch.allclose(image[0, channel, 0], expected, atol=1e-7)
+
+
+def test_transparent_parts_lie_over_white(tmp_path):
+    picture = Image.new("RGBA", (3, 1))
+    for x, alpha in enumerate((0, 51, 255)):
+        picture.putpixel((x, 0), (255, 0, 0, alpha))
+    picture.save(tmp_path / "a.png")
+    expected = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.8, 0.8], [1.0, 0.0, 0.0]])
+    assert torch.allclose(load_image(tmp_path / "a.png")[0, :, 0].T, expected, atol=1 / 255)
+
+
+def test_transparent_palette_entry_is_white(tmp_path):
+    picture = Image.new("P", (2, 1))
+    picture.putpalette([0, 0, 0, 0, 0, 255])
+    picture.putpixel((1, 0), 1)
+    picture.save(tmp_path / "a.gif", transparency=0)
+    expected = torch.tensor([[1.0, 1.0, 1.0], [0.0, 0.0, 1.0]])
+    assert torch.equal(load_image(tmp_path / "a.gif")[0, :, 0].T, expected)
+
+
+@pytest.mark.parametrize("mode", ["L", "1"])
+def test_greyscale_has_three_equal_channels(tmp_path, mode):
+    Image.fromarray(_pixels()).convert(mode).save(tmp_path / "a.png")
+    image = load_image(tmp_path / "a.png")
+    assert image.shape == (1, 3, 6, 9)
+    assert torch.equal(image[:, 0], image[:, 1])
+    assert torch.equal(image[:, 0], image[:, 2])
+
+
+def test_one_pixel(tmp_path):
+    save_image(torch.tensor([0.0, 1.0, 0.2]).view(1, 3, 1, 1), tmp_path / "a.png")
+    assert load_image(tmp_path / "a.png").flatten().tolist() == pytest.approx([0.0, 1.0, 0.2])
+    assert load_image(tmp_path / "a.png", size=5).shape == (1, 3, 5, 5)
+
+
+def test_broken_profile_does_not_matter(tmp_path):
+    Image.fromarray(_pixels()).save(tmp_path / "a.png", icc_profile=b"no profile at all")
+    np.testing.assert_array_equal(to_array(load_image(tmp_path / "a.png")), _pixels())
+
+
+def test_size_is_the_longest_side(tmp_path):
+    save_image(from_array(_pixels(20, 40)), tmp_path / "a.png")
+    assert load_image(tmp_path / "a.png", size=10).shape == (1, 3, 5, 10)
+    with pytest.raises(ValueError, match="at least 1"):
+        load_image(tmp_path / "a.png", size=0)
+
+
+def test_text_called_jpg(tmp_path):
+    (tmp_path / "a.jpg").write_text("this is no picture")
+    with pytest.raises(ValueError, match=r"a\.jpg: not a picture"):
+        load_image(tmp_path / "a.jpg")
+
+
+def test_empty_file(tmp_path):
+    (tmp_path / "a.png").touch()
+    with pytest.raises(ValueError, match=r"a\.png"):
+        load_image(tmp_path / "a.png")
+
+
+def test_missing_file_and_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.png: no such file"):
+        load_image(tmp_path / "none.png")
+    with pytest.raises(FileNotFoundError, match="is a folder"):
+        load_image(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_truncated_file(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    save_image(from_array(_pixels(64, 64)), path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ValueError, match="damaged"):
+        load_image(path)
+
+
+@pytest.mark.parametrize("name", ["a.xyz", "a", "a.gif"])
+def test_unknown_suffix(tmp_path, name):
+    with pytest.raises(ValueError, match="cannot write"):
+        save_image(torch.zeros(1, 3, 2, 2), tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_that_are_not_finite_are_not_written(tmp_path, value):
+    path = tmp_path / "a.png"
+    save_image(torch.zeros(1, 3, 2, 2), path)
+    before = path.read_bytes()
+    image = torch.zeros(1, 3, 2, 2)
+    image[0, 1, 1, 1] = value
+    with pytest.raises(ValueError, match="not finite"):
+        save_image(image, path)
+    assert path.read_bytes() == before
+
+
+def test_a_failed_save_leaves_the_old_picture(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    save_image(torch.zeros(1, 3, 2, 2), path)
+    before = path.read_bytes()
+
+    def fail(self, where, **options):
+        where.write_bytes(b"half a pic")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", fail)
+    with pytest.raises(OSError, match="No space"):
+        save_image(torch.ones(1, 3, 2, 2), path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_to_array_clips_and_rounds():
+    image = torch.tensor([-0.5, 0.5, 1.5]).view(1, 3, 1, 1)
+    assert to_array(image).flatten().tolist() == [0, 128, 255]
+    with pytest.raises(ValueError, match="batch of 2"):
+        to_array(torch.zeros(2, 3, 2, 2))
+
+
+def test_from_array_wants_bytes():
+    for array in (np.zeros((2, 2, 3)), np.zeros((2, 2), np.uint8), np.zeros((2, 2, 4), np.uint8)):
+        with pytest.raises(ValueError, match="uint8 array"):
+            from_array(array)
+
+
+def test_check_image_names_the_fault():
+    for value in (torch.zeros(1, 3, 2, 2, dtype=torch.uint8), np.zeros((1, 3, 2, 2)), None):
+        with pytest.raises(TypeError, match="photo: expected a floating-point tensor"):
+            check_image(value, "photo")
+    for shape in ((3, 2, 2), (1, 1, 2, 2), (1, 4, 2, 2), (1, 3, 0, 2), (1, 2, 2, 3)):
+        with pytest.raises(ValueError, match="expected shape"):
+            check_image(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("size", [(40, 57), (128, 32), (200, 300)])
+def test_resize_is_pillows_bicubic(astronaut, size):
+    resized = resize(astronaut, size)
+    for channel in range(3):
+        picture = Image.fromarray(astronaut[0, channel].numpy())  # mode F: Pillow rounds and clips nothing
+        expected = torch.from_numpy(np.array(picture.resize(size[::-1], Image.Resampling.BICUBIC)))
+        assert torch.allclose(resized[0, channel], expected.clamp(0, 1), atol=1e-5)
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 40))
+def test_resize_longest_keeps_the_aspect(height, width, size):
+    image = torch.full((1, 3, height, width), 0.25)
+    resized = resize_longest(image, size)
+    assert max(resized.shape[-2:]) == size
+    other, exact = min(resized.shape[-2:]), min(height, width) * size / max(height, width)
+    assert abs(other - exact) <= 0.5 or (other == 1 and exact < 1)
+    assert torch.allclose(resized, torch.tensor(0.25), atol=1e-6)
+
+
+def test_resize_stays_in_range_and_knows_bad_sizes():
+    step = torch.zeros(1, 3, 8, 8)
+    step[..., 4:] = 1
+    resized = resize(step, (8, 31))
+    assert resized.min() == 0
+    assert resized.max() == 1
+    with pytest.raises(ValueError, match="at least 1"):
+        resize(step, (0, 4))
+
+
+def test_center_crop_takes_the_middle():
+    image = torch.arange(10.0).expand(1, 3, 4, 10) / 10
+    assert torch.equal(center_crop(image, 4), image[..., 3:7])
+
+
+def test_ycbcr_round_trip_and_known_colours(astronaut):
+    assert torch.allclose(ycbcr_to_rgb(rgb_to_ycbcr(astronaut)), astronaut, atol=1e-5)
+    colours = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [0.5, 0.5, 0.5]]).T.view(1, 3, 1, 4)
+    y, cb, cr = rgb_to_ycbcr(colours)[0, :, 0]
+    assert torch.allclose(y, torch.tensor([0.299, 0.587, 0.114, 0.5]))
+    assert cb[2] == pytest.approx(0.5)
+    assert cr[0] == pytest.approx(0.5)
+    assert torch.allclose(torch.stack([cb[3], cr[3]]), torch.zeros(2), atol=1e-6)
+
+
+def test_ycbcr_is_pillows(astronaut):
+    pillow = np.array(Image.fromarray(to_array(astronaut)).convert("YCbCr")).astype(np.float32) / 255
+    ours = rgb_to_ycbcr(astronaut)[0] + torch.tensor([0, 128 / 255, 128 / 255]).view(3, 1, 1)
+    assert (ours - torch.from_numpy(pillow).permute(2, 0, 1)).abs().max() < 1.6 / 255
+
+
+def test_match_histograms_gives_the_references_values(astronaut):
+    reference = 0.2 + 0.5 * torch.rand(1, 3, 128, 128)
+    matched = match_histograms(astronaut**2 + 1e-4 * torch.rand(1, 3, 128, 128), reference)
+    # Equal values stay equal, so ranks are met within a few of 16384 steps.
+    assert torch.allclose(matched.flatten(2).sort().values, reference.flatten(2).sort().values, atol=2e-3)
+    assert torch.allclose(match_histograms(astronaut, astronaut), astronaut, atol=1e-6)
+    with pytest.raises(ValueError, match="one image"):
+        match_histograms(astronaut.repeat(2, 1, 1, 1), reference)

@@ -1,0 +1,173 @@
+"""The losses against the paper's equations, written another way, and against numbers known beforehand."""
+
+import pytest
+import torch
+from torch.autograd import gradcheck
+
+from repro.losses import (
+    PerceptualLoss,
+    feature_reconstruction_loss,
+    gram_matrix,
+    pixel_loss,
+    style_reconstruction_loss,
+    total_variation,
+)
+
+
+def _double(*shape):
+    return torch.randn(*shape, dtype=torch.float64, requires_grad=True)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        gram_matrix,
+        lambda x: feature_reconstruction_loss(x, torch.ones(1, 3, 4, 5, dtype=torch.float64)),
+        lambda x: pixel_loss(x, torch.ones(2, 3, 4, 5, dtype=torch.float64)),
+        lambda x: style_reconstruction_loss(gram_matrix(x), torch.eye(3, dtype=torch.float64)[None], "sum"),
+        lambda x: style_reconstruction_loss(gram_matrix(x), torch.eye(3, dtype=torch.float64)[None], "mean"),
+        lambda x: total_variation(x, "sum"),
+        lambda x: total_variation(x, "half_sum"),
+    ],
+    ids=["gram", "feature", "pixel", "style-sum", "style-mean", "tv-sum", "tv-half_sum"],
+)
+def test_gradients(function):
+    assert gradcheck(function, _double(2, 3, 4, 5))
+
+
+def test_gram_matrix_is_equation_3():
+    features = torch.randn(3, 4, 5, 6, dtype=torch.float64)
+    expected = torch.einsum("nchw,ndhw->ncd", features, features) / (4 * 5 * 6)
+    gram = gram_matrix(features)
+    assert torch.allclose(gram, expected)
+    assert torch.equal(gram, gram.transpose(1, 2))
+    assert (torch.linalg.eigvalsh(gram) > -1e-12).all()
+
+
+def test_gram_matrix_forgets_positions_and_sizes():
+    features = torch.randn(1, 4, 5, 6, dtype=torch.float64)
+    shuffled = features.flatten(2)[..., torch.randperm(30)].view_as(features)
+    assert torch.allclose(gram_matrix(shuffled), gram_matrix(features))
+    assert torch.allclose(gram_matrix(features.repeat(1, 1, 3, 2)), gram_matrix(features))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_summed_in_float32(dtype):
+    # 4096 ones: summed in bfloat16 they would stop at 256.
+    features = torch.ones(1, 2, 64, 64, dtype=dtype)
+    assert torch.equal(gram_matrix(features), torch.full((1, 2, 2), 0.5))
+    assert feature_reconstruction_loss(features, 0 * features).dtype == torch.float32
+    with torch.autocast("cpu", torch.bfloat16):
+        assert gram_matrix(torch.randn(1, 2, 4, 4)).dtype == torch.float32
+
+
+def test_gram_matrix_wants_feature_maps():
+    with pytest.raises(ValueError, match=r"expected shape \(N, C, H, W\)"):
+        gram_matrix(torch.zeros(3, 4, 5))
+
+
+@pytest.mark.parametrize("loss", [feature_reconstruction_loss, pixel_loss])
+def test_reconstruction_losses_are_equation_2(loss):
+    a, b = torch.randn(2, 3, 4, 5), torch.randn(2, 3, 4, 5)
+    each = [torch.linalg.vector_norm(a[i] - b[i]) ** 2 / (3 * 4 * 5) for i in range(2)]
+    assert loss(a, b) == pytest.approx(sum(each).item() / 2, rel=1e-5)
+    assert loss(a, a) == 0
+    with pytest.raises(ValueError, match="differ in shape"):
+        loss(a, b[..., :4])
+    with pytest.raises(ValueError, match="differ in shape"):
+        loss(torch.cat([a, a]), b)
+
+
+def test_style_loss_is_equation_4():
+    a, b = torch.randn(2, 3, 3), torch.randn(1, 3, 3)
+    norms = torch.linalg.matrix_norm(a - b) ** 2
+    assert torch.allclose(style_reconstruction_loss(a, b), norms.mean())
+    assert torch.allclose(style_reconstruction_loss(a, b, "mean"), norms.mean() / 9)
+    assert style_reconstruction_loss(a, a) == 0
+    with pytest.raises(ValueError, match="reduction"):
+        style_reconstruction_loss(a, b, "max")
+
+
+def test_total_variation_of_known_images():
+    checkerboard = ((torch.arange(4)[:, None] + torch.arange(5)) % 2).float().expand(2, 3, 4, 5)
+    edges = 3 * (3 * 5 + 4 * 4)  # channels x (vertical + horizontal neighbours), each differing by 1
+    assert total_variation(checkerboard) == edges
+    assert total_variation(checkerboard, "half_sum") == edges  # two images, halved
+    assert total_variation(torch.full((1, 3, 4, 5), 0.7)) == 0
+    assert total_variation(torch.rand(1, 3, 1, 1)) == 0
+    ramp = torch.arange(5.0).expand(1, 3, 4, 5)
+    assert total_variation(ramp) == 3 * 4 * 4
+    with pytest.raises(ValueError, match="reduction"):
+        total_variation(ramp, "mean")
+    with pytest.raises(ValueError, match="expected shape"):
+        total_variation(ramp[0])
+
+
+class _Stub:
+    """Three layers of which the values are easy to follow; counts what it is asked for."""
+
+    def __init__(self):
+        self.asked = []
+
+    def __call__(self, image, layers):
+        self.asked.append(list(layers))
+        known = {"a": image, "b": 2 * image, "c": image.square()[:, :2]}
+        return {layer: known[layer] for layer in layers}
+
+
+def test_perceptual_loss_is_the_weighted_sum():
+    image, content, style = torch.rand(2, 3, 4, 5), torch.rand(2, 3, 4, 5), torch.rand(1, 3, 6, 7)
+    loss = PerceptualLoss(_Stub(), {"a": 2.0}, {"b": 3.0, "c": 0.5}, tv_weight=1e-3, style_reduction="sum")
+    loss.set_targets(content=content, style=style)
+    terms = loss(image)
+    expected = {
+        "content/a": 2 * (image - content).square().mean(),
+        "style/b": 3 * style_reconstruction_loss(gram_matrix(2 * image), gram_matrix(2 * style)),
+        "style/c": 0.5
+        * style_reconstruction_loss(gram_matrix(image.square()[:, :2]), gram_matrix(style.square()[:, :2])),
+        "tv": 1e-3 * 255**2 * total_variation(image),
+    }
+    assert list(terms) == list(expected)
+    for name, value in expected.items():
+        assert terms[name].shape == ()
+        assert torch.allclose(terms[name], value), name
+
+
+def test_perceptual_loss_asks_once_for_each_layer():
+    stub = _Stub()
+    loss = PerceptualLoss(stub, {"b": 1.0}, {"a": 1.0, "b": 1.0})
+    loss.set_targets(content=torch.rand(1, 3, 4, 4), style=torch.rand(1, 3, 4, 4))
+    loss(torch.rand(1, 3, 4, 4))
+    assert stub.asked == [["b"], ["a", "b"], ["b", "a"]]
+
+
+def test_perceptual_loss_is_zero_at_its_targets():
+    image = torch.rand(1, 3, 4, 5)
+    loss = PerceptualLoss(_Stub(), {"a": 1.0, "c": 1.0}, {"b": 1.0})
+    loss.set_targets(content=image, style=image)
+    assert all(value == 0 for value in loss(image).values())
+
+
+def test_targets_can_be_set_one_at_a_time():
+    image, other = torch.rand(1, 3, 4, 5), torch.rand(1, 3, 4, 5)
+    loss = PerceptualLoss(_Stub(), {"a": 1.0}, {"b": 1.0})
+    with pytest.raises(RuntimeError, match="no content target"):
+        loss(image)
+    loss.set_targets(content=other)
+    with pytest.raises(RuntimeError, match="no style target"):
+        loss(image)
+    loss.set_targets(style=image)
+    terms = loss(image)
+    assert terms["content/a"] > 0
+    assert terms["style/b"] == 0
+    loss.set_targets(content=image)
+    assert sum(loss(image).values()) == 0
+
+
+def test_total_variation_alone_needs_no_network():
+    loss = PerceptualLoss(lambda image, layers: pytest.fail("was asked"), tv_weight=1.0, tv_reduction="half_sum")
+    image = torch.rand(2, 3, 4, 5)
+    loss.set_targets(content=image, style=image)
+    assert loss(image)["tv"].item() == pytest.approx(total_variation(255 * image, "half_sum").item())
+    with pytest.raises(ValueError, match="no term"):
+        PerceptualLoss(_Stub())
