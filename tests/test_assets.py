@@ -6,12 +6,12 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from tiny_vgg import tensors, write
 from torchvision.models import VGG16_Weights
 
 from repro import assets
 from repro.assets import AssetError, cache_dir, convolutions, digest, find_loss_weights, load_loss_weights
 from repro.files import sha256
+from tiny_vgg import tensors, write
 
 
 def torchvision_state():

@@ -1,4 +1,4 @@
-"""Crops come the same for the same seed; what cannot be read is named; distortions do what they are called."""
+"""Crops are the same for the same seed; what cannot be read is named; distortions do as they are called."""
 
 import numpy as np
 import pytest

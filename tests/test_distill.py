@@ -1,8 +1,8 @@
 """What is exported is what was trained, and the terms of the loss are what they are called."""
 
-import tiny_vgg
 import torch
 
+import tiny_vgg
 from repro import assets
 from repro.data import list_photos
 from repro.distill import PhotoPairs, Student, distill, loss_terms

@@ -3,7 +3,6 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_vgg import WIDTHS, network, tensors, write
 from torch import nn
 
 from repro import assets
@@ -17,6 +16,7 @@ from repro.loss_network import (
     available_layers,
     resolve_auto,
 )
+from tiny_vgg import WIDTHS, network, tensors, write
 
 # torchvision's layout: M is a pooling.
 VGG16_D = [1, 1, "M", 2, 2, "M", 3, 3, 3, "M", 4, 4, 4, "M", 5, 5, 5]
@@ -118,7 +118,9 @@ def test_frozen_in_evaluation_mode_and_gradient_to_the_image():
 def test_a_file_that_stops_early():
     vgg = network(deepest="relu2_2")
     assert vgg.layers == LAYERS[:4]
-    with pytest.raises(ValueError, match="has no relu3_3, relu4_3; it has relu1_1, relu1_2, relu2_1, relu2_2"):
+    with pytest.raises(
+        ValueError, match="has no relu3_3, relu4_3; it has relu1_1, relu1_2, relu2_1, relu2_2"
+    ):
         LossNetwork("vgg16", ["relu1_2", "relu3_3", "relu4_3"])
 
 

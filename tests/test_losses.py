@@ -165,7 +165,9 @@ def test_targets_can_be_set_one_at_a_time():
 
 
 def test_total_variation_alone_needs_no_network():
-    loss = PerceptualLoss(lambda image, layers: pytest.fail("was asked"), tv_weight=1.0, tv_reduction="half_sum")
+    loss = PerceptualLoss(
+        lambda image, layers: pytest.fail("was asked"), tv_weight=1.0, tv_reduction="half_sum"
+    )
     image = torch.rand(2, 3, 4, 5)
     loss.set_targets(content=image, style=image)
     assert loss(image)["tv"].item() == pytest.approx(total_variation(255 * image, "half_sum").item())

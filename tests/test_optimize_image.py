@@ -1,9 +1,11 @@
 """Optimisation reaches what is known, stays within its bounds, and says what went wrong."""
 
+from itertools import pairwise
+
 import pytest
-import tiny_vgg
 import torch
 
+import tiny_vgg
 from repro.config import PAPER, REFERENCE
 from repro.optimize_image import (
     invert_features,
@@ -20,7 +22,9 @@ def _distance_to(target):
 
 def test_a_quadratic_within_bounds():
     target = 3 * torch.rand(1, 3, 4, 5) - 1  # a third below 0, a third above 1
-    result = optimize_image(lambda x: {"distance": (x - target).square().sum()}, white_noise(target.shape), 30)
+    result = optimize_image(
+        lambda x: {"distance": (x - target).square().sum()}, white_noise(target.shape), 30
+    )
     assert torch.allclose(result.image, target.clamp(0, 1), atol=1e-4)
     floor = (target.clamp(0, 1) - target).square().sum().item()
     assert result.history["distance"][-1] == pytest.approx(floor, rel=1e-5)
@@ -41,7 +45,7 @@ def test_history_has_every_term_at_the_start_and_after_each_iteration():
     assert result.history["right"][-1] == pytest.approx(loss(result.image)["right"].item(), rel=1e-4)
     left, right, total = (result.history[name] for name in ("left", "right", "total"))
     assert total == pytest.approx([a + b for a, b in zip(left, right, strict=True)])
-    assert all(later <= earlier for earlier, later in zip(total, total[1:], strict=False))
+    assert all(later <= earlier for earlier, later in pairwise(total))
     assert result.evaluations >= 7
 
 

@@ -189,7 +189,7 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     for key in sorted(tensors):
         tensor = tensors[key].detach().cpu().contiguous()
         total.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        total.update(tensor.view(torch.uint8).numpy().tobytes())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return total.hexdigest()
 
 

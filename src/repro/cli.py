@@ -59,9 +59,8 @@ def transfer_style(
     loss = REFERENCE.loss.restrict(network.layers)
     missing = set(REFERENCE.loss.style_layers) - set(loss.style_layers)
     if missing:
-        _say(
-            f"Style layers: {', '.join(loss.style_layers)}; these weights have no {', '.join(sorted(missing))}."
-        )
+        kept = ", ".join(loss.style_layers)
+        _say(f"Style layers: {kept}; these weights have no {', '.join(sorted(missing))}.")
     loss = replace(
         loss,
         content_layers=dict.fromkeys(loss.content_layers, content_weight),

@@ -95,10 +95,7 @@ def _to_srgb(picture: Image.Image) -> Image.Image:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         mode = "RGBA" if picture.mode == "RGBA" else "RGB"
         return ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode=mode)
-    except (
-        ImageCms.PyCMSError,
-        OSError,
-    ):  # a broken profile: the numbers as they are serve better than nothing
+    except (ImageCms.PyCMSError, OSError):  # a broken profile: the numbers as they are are better than none
         return picture
 
 
