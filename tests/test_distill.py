@@ -1,5 +1,7 @@
 """What is exported is what was trained, and the terms of the loss are what they are called."""
 
+import json
+
 import torch
 
 import tiny_vgg
@@ -101,3 +103,14 @@ def test_a_few_steps_and_a_finished_run_is_not_trained_again(tmp_path, astronaut
     second = distill(*arguments)
     assert all(torch.equal(second[key], value) for key, value in first.items())
     assert (tmp_path / "run" / "log.jsonl").read_text() == log
+
+
+def test_the_card_of_pocket_belongs_to_its_weights_and_reports_the_agreement():
+    """The aims: 97 % at relu2_2 and 95 % at relu3_3, over at least 300 pairs of photos never seen."""
+    path = assets.find_loss_weights("pocket")
+    card = json.loads(path.with_suffix(".json").read_text())
+    assert card["weights_digest"] == assets.digest(assets.load_loss_weights("pocket")[0])
+    evaluation = card["evaluation"]
+    assert evaluation["pairs"] >= 300
+    assert evaluation["layers"]["relu2_2"]["agreement"] >= 0.97
+    assert evaluation["layers"]["relu3_3"]["agreement"] >= 0.95
