@@ -139,7 +139,7 @@ def distill(
     """Distil a loss network into a narrow one, and write its weights with a card beside them."""
     from .distill import run
 
-    _check_output(output, overwrite)
+    _check_output(output, overwrite, (".safetensors",))
     run(recipe, photos, output, run_folder, steps)
     _say(f"Wrote {output} and {output.with_suffix('.json').name}.")
 
@@ -155,12 +155,13 @@ def _load_network(name: str, layers: list[str] | None = None):
     return network
 
 
-def _check_output(output: Path, overwrite: bool) -> None:
+def _check_output(output: Path, overwrite: bool, suffixes: tuple[str, ...] = ()) -> None:
+    """Refuse before the work, not after it; without ``suffixes`` the output is a picture."""
     from .images import SUFFIXES
 
-    known = (*SUFFIXES, ".safetensors")
-    if output.suffix.lower() not in known:
-        raise ValueError(f"{output}: unknown suffix {output.suffix!r}; use one of {', '.join(known)}")
+    suffixes = suffixes or SUFFIXES
+    if output.suffix.lower() not in suffixes:
+        raise ValueError(f"{output}: unknown suffix {output.suffix!r}; use one of {', '.join(suffixes)}")
     if output.exists() and not overwrite:
         raise FileExistsError(f"{output} exists; give another name or --overwrite")
 

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 
-def _source(**sources: str) -> dict[str, str]:
+def _source(**sources: str) -> Any:
     return field(metadata=sources)
 
 
