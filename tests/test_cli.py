@@ -1,12 +1,13 @@
 """The command line end to end, in a process of its own: results, one-line errors, exit codes."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 from PIL import Image
 
-from repro import images
+from repro import assets, images
 
 
 def repro(*arguments, **kwargs):
@@ -60,6 +61,15 @@ def test_info_names_the_weights_and_the_cache(tmp_path):
     assert result.returncode == 0, result.stderr
     assert "pocket is taken" in result.stdout
     assert "vgg16-torchvision" in result.stdout
+
+
+def test_info_keeps_a_long_path_on_one_line_in_a_narrow_terminal(tmp_path):
+    cache = tmp_path / "a folder" / ("long" * 20) / "cache"
+    result = repro("info", env=os.environ | {"COLUMNS": "60", "REPRO_CACHE": str(cache)})
+    assert result.returncode == 0, result.stderr
+    shown = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
+    assert shown["cache"] == str(cache)
+    assert shown["pocket"].startswith(f"{assets.find_loss_weights('pocket')} (relu")
 
 
 def test_auto_takes_vgg16_where_it_is_and_says_which_layers(photo, tmp_path, vgg16_file, monkeypatch):

@@ -4,17 +4,26 @@ from dataclasses import FrozenInstanceError, fields
 
 import pytest
 
-from repro.config import MODERN, PAPER, PRESETS, REFERENCE, STYLE_LAYERS, LossConfig, NetworkConfig
+from repro.config import (
+    MODERN,
+    PAPER,
+    PRESETS,
+    REFERENCE,
+    STYLE_LAYERS,
+    LossConfig,
+    NetworkConfig,
+    TrainingConfig,
+)
 from repro.losses import PerceptualLoss
-from repro.transform_nets import StyleTransferNet
+from repro.transform_nets import StyleTransferNet, SuperResolutionNet
 
 
 def test_presets_by_name():
     assert dict(PRESETS) == {"paper": PAPER, "reference": REFERENCE, "modern": MODERN}
-    assert len({preset.network for preset in PRESETS.values()}) == 3
+    assert len({preset.style.network for preset in PRESETS.values()}) == 3
 
 
-@pytest.mark.parametrize("config", [LossConfig, NetworkConfig])
+@pytest.mark.parametrize("config", [LossConfig, NetworkConfig, TrainingConfig])
 def test_every_field_has_a_source_in_every_preset(config):
     for field in fields(config):
         assert set(field.metadata) == set(PRESETS), field.name
@@ -23,38 +32,48 @@ def test_every_field_has_a_source_in_every_preset(config):
 
 def test_values_of_the_paper_and_the_released_code():
     assert STYLE_LAYERS == ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
-    assert (PAPER.loss.style_reduction, PAPER.loss.tv_reduction) == ("sum", "sum")
-    assert (PAPER.network.norm, PAPER.network.upsample) == ("batch", "transposed")
-    assert REFERENCE.loss.content_layers == {"relu3_3": 1.0}
-    assert REFERENCE.loss.style_layers == dict.fromkeys(STYLE_LAYERS, 5.0)
-    assert (REFERENCE.loss.style_reduction, REFERENCE.loss.tv_reduction) == ("mean", "half_sum")
+    assert (PAPER.style.loss.style_reduction, PAPER.style.loss.tv_reduction) == ("sum", "sum")
+    assert (PAPER.style.network.norm, PAPER.style.network.upsample) == ("batch", "transposed")
+    assert REFERENCE.style.loss.content_layers == {"relu3_3": 1.0}
+    assert REFERENCE.style.loss.style_layers == dict.fromkeys(STYLE_LAYERS, 5.0)
+    assert (REFERENCE.style.loss.style_reduction, REFERENCE.style.loss.tv_reduction) == ("mean", "half_sum")
     for preset in PRESETS.values():
-        assert 1e-6 <= preset.loss.tv_weight <= 1e-4  # section 4.1
+        assert 1e-6 <= preset.style.loss.tv_weight <= 1e-4  # section 4.1
+        assert preset.super_resolution.loss.content_layers == {"relu2_2": 1.0}
+        assert preset.super_resolution.loss.style_layers == {}
+        for task, steps, size in ((preset.style, 40_000, 256), (preset.super_resolution, 200_000, 288)):
+            training = task.training
+            assert (training.steps, training.size) == (steps, size)
+            assert (training.batch_size, training.learning_rate) == (4, 1e-3)
+    assert (PAPER.style.training.schedule, PAPER.style.training.crop) == ("constant", "whole")
+    assert (PAPER.super_resolution.training.crop, PAPER.style.training.mirror) == ("patch", False)
 
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
 def test_presets_build_what_they_configure(preset):
-    loss = PerceptualLoss(lambda image, layers: {}, **preset.loss.arguments())
-    assert loss.style_layers == dict(preset.loss.style_layers)
-    assert loss.tv_reduction == preset.loss.tv_reduction
-    StyleTransferNet(**preset.network.arguments())
+    loss = PerceptualLoss(lambda image, layers: {}, **preset.style.loss.arguments())
+    assert loss.style_layers == dict(preset.style.loss.style_layers)
+    assert loss.tv_reduction == preset.style.loss.tv_reduction
+    StyleTransferNet(**preset.style.network.arguments())
+    assert PerceptualLoss(lambda image, layers: {}, **preset.super_resolution.loss.arguments())
+    SuperResolutionNet(8, **preset.super_resolution.network.arguments())
 
 
 def test_restrict_leaves_out_style_layers_only():
-    restricted = REFERENCE.loss.restrict(["relu1_2", "relu2_2"])
+    restricted = REFERENCE.style.loss.restrict(["relu1_2", "relu2_2"])
     assert restricted.style_layers == {"relu1_2": 5.0, "relu2_2": 5.0}
-    assert restricted.content_layers == REFERENCE.loss.content_layers
-    assert restricted.tv_weight == REFERENCE.loss.tv_weight
-    assert len(REFERENCE.loss.style_layers) == 4
-    assert REFERENCE.loss.restrict(STYLE_LAYERS) == REFERENCE.loss
+    assert restricted.content_layers == REFERENCE.style.loss.content_layers
+    assert restricted.tv_weight == REFERENCE.style.loss.tv_weight
+    assert len(REFERENCE.style.loss.style_layers) == 4
+    assert REFERENCE.style.loss.restrict(STYLE_LAYERS) == REFERENCE.style.loss
 
 
 def test_presets_cannot_be_changed():
     with pytest.raises(FrozenInstanceError):
-        PAPER.loss.tv_weight = 1.0
+        PAPER.style.loss.tv_weight = 1.0
     with pytest.raises(TypeError):
-        PAPER.loss.style_layers["relu1_2"] = 1.0
+        PAPER.style.loss.style_layers["relu1_2"] = 1.0
     with pytest.raises(TypeError):
         PRESETS["mine"] = PAPER
-    PAPER.loss.arguments()["style_layers"]["relu1_2"] = 7.0
-    assert PAPER.loss.style_layers["relu1_2"] == 5e-4
+    PAPER.style.loss.arguments()["style_layers"]["relu1_2"] = 7.0
+    assert PAPER.style.loss.style_layers["relu1_2"] == 5e-4

@@ -1,11 +1,10 @@
-"""Crops are the same for the same seed; what cannot be read is named; distortions do as they are called."""
+"""Crops are the same for the same seed, every photo once an epoch; what cannot be used is named."""
 
-import numpy as np
 import pytest
 import torch
 
-from repro.data import DISTORTIONS, RandomCrops, data_hash, distort, list_photos, split
-from repro.images import save_image
+from repro.data import RandomCrops, data_hash, list_photos, split
+from repro.images import load_image, resize, save_image
 
 
 @pytest.fixture
@@ -81,32 +80,38 @@ def test_a_photo_that_cannot_be_read_is_skipped_with_a_warning(photos, tmp_path)
         items = [crops[i] for i in range(8)]
     assert all(item.shape == (3, 8, 8) for item in items)
     nothing = RandomCrops([broken], 8, 1)
-    with pytest.warns(UserWarning), pytest.raises(RuntimeError, match="could not be read"):
+    with pytest.raises(RuntimeError, match=r"20 photos in a row .*broken"):
         nothing[0]
 
 
-@pytest.mark.parametrize("kind", DISTORTIONS)
-def test_distortions_grow_with_their_strength(astronaut, kind):
-    errors = []
-    for strength in (0.0, 1.0):
-        images = [distort(astronaut, kind, strength, np.random.default_rng(seed)) for seed in range(4)]
-        for image in images:
-            assert image.shape == astronaut.shape
-            assert image.dtype == torch.float32
-            assert image.min() >= 0
-            assert image.max() <= 1 + 1e-6
-        errors.append(sum((image - astronaut).square().mean().item() for image in images))
-    assert 0 < errors[0] < errors[1]
-    again = distort(astronaut, kind, 1.0, np.random.default_rng(3))
-    assert torch.equal(again, images[3])
+def test_every_photo_comes_once_an_epoch(tmp_path, astronaut):
+    paths = []
+    for i in range(5):
+        paths.append(tmp_path / f"{i}.png")
+        save_image(torch.full((1, 3, 20, 24), i / 8), paths[-1])
+    crops = RandomCrops(paths, 16, 10, crop="whole", mirror=False)
+    drawn = [crops.draw(i).path for i in range(10)]
+    assert sorted(drawn[:5]) == sorted(drawn[5:]) == paths
+    assert drawn[:5] != paths or drawn[5:] != paths
 
 
-def test_distortions_by_what_they_keep(astronaut):
-    rng = np.random.default_rng(0)
-    grey = torch.full((1, 3, 40, 40), 0.4)
-    for kind in ("blur", "shift", "rescale"):
-        assert torch.allclose(distort(grey, kind, 1.0, rng), grey, atol=1e-5), kind
-    noise = distort(grey, "noise", 0.0, rng) - grey
-    assert noise.std() == pytest.approx(0.01, rel=0.05)
-    with pytest.raises(ValueError, match="unknown distortion 'melt'"):
-        distort(astronaut, "melt", 0.5, rng)
+def test_three_ways_to_cut(photos):
+    image = load_image(photos[0])
+    whole = RandomCrops(photos[:1], 32, 1, crop="whole", mirror=False)[0]
+    assert torch.allclose(whole, resize(image, (32, 32))[0])
+    patch = RandomCrops(photos[:1], 32, 1, crop="patch", mirror=False)[0]
+    windows = image[0].unfold(1, 32, 1).unfold(2, 32, 1).permute(1, 2, 0, 3, 4)
+    assert (windows == patch).all(dim=(2, 3, 4)).sum() == 1  # pixels as they are
+    with pytest.raises(ValueError, match="'random', 'patch' or 'whole'"):
+        RandomCrops(photos, 32, 1, crop="centre")
+
+
+def test_a_photo_that_is_too_small_is_skipped(photos, tmp_path):
+    save_image(torch.rand(1, 3, 30, 90), tmp_path / "small.png")
+    crops = RandomCrops([tmp_path / "small.png", photos[0]], 40, 4)
+    drawn = [crops.draw(i) for i in range(4)]
+    assert {crop.path for crop in drawn} == {photos[0]}
+    assert sum(len(crop.skipped) > 0 for crop in drawn) == 2
+    assert "small.png: 90 x 30 px is too small for pieces of 40 px" in "".join(
+        drawn[0].skipped + drawn[1].skipped
+    )

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 import torch
 
 import tiny_vgg
@@ -89,20 +90,52 @@ gram = 0.1
 """
 
 
-def test_a_few_steps_and_a_finished_run_is_not_trained_again(tmp_path, astronaut, monkeypatch):
+@pytest.fixture
+def prepared(tmp_path, astronaut, monkeypatch):
+    """Recipe, photos and an empty folder for the run: the arguments of ``distill``."""
     monkeypatch.setitem(CHANNELS, "relu1_2", tiny_vgg.WIDTHS["1"])
     tiny_vgg.write("relu1_2")
     (tmp_path / "run").mkdir()
     (tmp_path / "recipe.toml").write_text(RECIPE)
-    arguments = (tmp_path / "recipe.toml", _photos(tmp_path / "photos", astronaut), tmp_path / "run")
-    first = distill(*arguments)
+    return tmp_path / "recipe.toml", _photos(tmp_path / "photos", astronaut), tmp_path / "run"
+
+
+def test_a_few_steps_and_a_finished_run_is_not_trained_again(prepared):
+    first = distill(*prepared)
     assert first["head1_2.weight"].shape == (4, 4, 1, 1)
     assert all(value.dtype == torch.float16 and value.isfinite().all() for value in first.values())
-    log = (tmp_path / "run" / "log.jsonl").read_text()
+    log = (prepared[2] / "log.jsonl").read_text()
     assert '"step": 2' in log
-    second = distill(*arguments)
+    second = distill(*prepared)
     assert all(torch.equal(second[key], value) for key, value in first.items())
-    assert (tmp_path / "run" / "log.jsonl").read_text() == log
+    assert (prepared[2] / "log.jsonl").read_text() == log
+
+
+def test_a_run_killed_and_resumed_ends_on_the_weights_of_an_undisturbed_one(prepared, tmp_path, monkeypatch):
+    """Of 8 steps, with a checkpoint after 3 and 6; killed in step 5, so that step 4 is done again."""
+    recipe, photos, folder = prepared
+    monkeypatch.setattr("repro.distill.CHECKPOINT_STEPS", 3)
+    (tmp_path / "undisturbed").mkdir()
+    expected = distill(recipe, photos, tmp_path / "undisturbed", steps=8)
+    begun = []
+
+    def killed_in_step_5(student, teacher):
+        begun.append(len(begun) + 1)
+        if len(begun) == 5:
+            raise KeyboardInterrupt
+        return loss_terms(student, teacher)
+
+    monkeypatch.setattr("repro.distill.loss_terms", killed_in_step_5)
+    with pytest.raises(KeyboardInterrupt):
+        distill(recipe, photos, folder, steps=8)
+    assert torch.load(folder / "checkpoint.pt", weights_only=True)["step"] == 3
+    resumed = distill(recipe, photos, folder, steps=8)
+    assert len(begun) == 5 + 5  # steps 1 to 5, then 4 to 8
+    assert resumed.keys() == expected.keys()
+    for key, value in expected.items():
+        assert torch.equal(resumed[key], value), key
+    log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in log] == [3, 6, 8]
 
 
 def test_the_card_of_pocket_belongs_to_its_weights_and_reports_the_agreement():

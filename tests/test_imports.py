@@ -12,10 +12,12 @@ PACKAGE = Path(__file__).parents[1] / "src" / "repro"
 # From the bottom up: a module may import only from rows above its own in this table, so modules of one row
 # know nothing of each other.
 LAYERS = [
-    {"files"},
+    {"files", "blocks"},
     {"images", "losses", "transform_nets", "config", "patterns"},
-    {"assets", "metrics"},
-    {"loss_network", "data"},
+    {"assets", "metrics", "degradations", "recipe", "runtime"},
+    {"loss_network", "data", "datasets", "run_folder"},
+    {"teachers", "build"},
+    {"evaluation"},
     {"optimize_image", "train", "distill", "inference", "export"},
     {"experiments", "figures"},
     {"cli"},

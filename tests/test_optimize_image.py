@@ -117,7 +117,7 @@ def test_transfer_style_lowers_the_objective_reproducibly(astronaut):
     runs = [transfer_style(content, style, vgg, iterations=8, seed=seed) for seed in (0, 0, 1)]
     history = runs[0].history
     assert history["total"][-1] < 0.3 * history["total"][0]
-    layers = REFERENCE.loss.style_layers
+    layers = REFERENCE.style.loss.style_layers
     assert set(history) == {"content/relu3_3", *(f"style/{layer}" for layer in layers), "tv", "total"}
     assert runs[0].image.shape == content.shape
     assert torch.equal(runs[0].image, runs[1].image)
@@ -138,7 +138,7 @@ def test_layers_that_are_not_there_are_left_out_of_the_default_only(astronaut):
     result = transfer_style(content, content, vgg, iterations=1)
     assert "style/relu4_3" not in result.history
     with pytest.raises(ValueError, match="has no relu4_3"):
-        transfer_style(content, content, vgg, PAPER.loss, iterations=1)
+        transfer_style(content, content, vgg, PAPER.style.loss, iterations=1)
 
 
 def test_features_are_inverted(astronaut):

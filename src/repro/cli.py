@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from . import __version__
 
@@ -56,8 +54,8 @@ def transfer_style(
     _check_output(output, overwrite)
     photo, picture = load_image(content, size), load_image(style, style_size)
     network = _load_network(loss_network)
-    loss = REFERENCE.loss.restrict(network.layers)
-    missing = set(REFERENCE.loss.style_layers) - set(loss.style_layers)
+    loss = REFERENCE.style.loss.restrict(network.layers)
+    missing = set(REFERENCE.style.loss.style_layers) - set(loss.style_layers)
     if missing:
         kept = ", ".join(loss.style_layers)
         _say(f"Style layers: {kept}; these weights have no {', '.join(sorted(missing))}.")
@@ -119,10 +117,9 @@ def info() -> None:
         else:
             rows[name] = f"{path} ({available_layers(assets.load_loss_weights(name)[0])[-1]} and before)"
     rows["auto"] = f"{resolve_auto()} is taken"
-    table = Table(show_header=False, box=None)
-    for key, value in rows.items():
-        table.add_row(key, value, style=None)
-    Console(soft_wrap=True).print(table)
+    width = max(map(len, rows))
+    for key, value in rows.items():  # one line each however narrow the terminal: a path is there to be copied
+        print(f"{key:<{width}}  {value}")
 
 
 @app.command(epilog="Example: **repro distill recipes/pocket.toml photos/ -o pocket.safetensors**")
@@ -142,6 +139,121 @@ def distill(
     _check_output(output, overwrite, (".safetensors",))
     run(recipe, photos, output, run_folder, steps)
     _say(f"Wrote {output} and {output.with_suffix('.json').name}.")
+
+
+@app.command(
+    epilog="Examples: **repro train style --style painting.jpg --photos photos/ -o runs/mine**; "
+    "**repro train recipes/x4.toml --photos coco2014 --set training.steps=20000**; "
+    "**repro train --resume runs/mine**. Several GPUs or machines: **accelerate launch -m repro.cli train ...**"
+)
+def train(
+    recipe: Annotated[
+        str | None, typer.Argument(help="A TOML file, or style or super-resolution for a preset's numbers.")
+    ] = None,
+    photos: Annotated[
+        str | None, typer.Option(help="A folder of photos, or a data set that **repro data get** has got.")
+    ] = None,
+    run_folder: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The run's folder; default runs/ and its name.")
+    ] = None,
+    style: Annotated[
+        str | None, typer.Option(help="The style picture: a file, or the name of a painting or pattern.")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="paper, reference or modern.")] = None,
+    scale: Annotated[str | None, typer.Option(help="smoke (seconds), book (a minute) or paper.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="In place of the recipe's number.")] = None,
+    loss_network: Annotated[
+        str | None, typer.Option(help="auto, vgg16, vgg16-torchvision or pocket.")
+    ] = None,
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="Any value of the recipe, as KEY=VALUE; may be repeated.")
+    ] = None,
+    precision: Annotated[str, typer.Option(help="auto, no (float32), bf16 or fp16.")] = "auto",
+    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
+) -> None:
+    """Train a network for style transfer or super-resolution; Ctrl-C saves the run and leaves."""
+    from . import datasets
+    from .recipe import load_recipe
+    from .train import resume as go_on
+    from .train import train as run
+
+    if resume is not None:
+        if recipe or photos or run_folder or style or preset or scale or steps or loss_network or change:
+            raise ValueError("--resume takes everything from the run's folder; give nothing else")
+        _trained(lambda: go_on(resume))
+        return
+    if recipe is None or photos is None:
+        raise ValueError("give a recipe and --photos FOLDER, or --resume FOLDER")
+    overrides = dict(_assignment(item) for item in change or ())
+    for key, value in (
+        ("style.picture", style),
+        ("preset", preset),
+        ("training.steps", steps),
+        ("loss_network", loss_network),
+    ):
+        if value is not None:
+            overrides[key] = value
+    chosen = load_recipe(recipe, scale, overrides)
+    folder = datasets.path(photos) if photos in datasets.DATASETS else Path(photos)
+    _trained(lambda: run(chosen, folder, run_folder or Path("runs") / chosen.name, precision=precision))
+
+
+data_app = typer.Typer(help="Data sets: which there are, and getting them.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+
+@data_app.command("get", epilog="Example: **repro data get set5 set14**")
+def data_get(
+    names: Annotated[list[str], typer.Argument(help="From the list of **repro data list**.")],
+) -> None:
+    """Download data sets into the cache, once; a download that was broken off goes on where it stopped."""
+    from . import datasets
+
+    wanted = {name: datasets.lookup(name) for name in names}
+    for name, data_set in wanted.items():
+        folder = datasets.get(name, progress=True)
+        _say(f"{name}: {folder}. Licence: {data_set.licence}. Cite: {data_set.credit}.")
+
+
+@data_app.command("list", epilog="Example: **repro data list**")
+def data_list() -> None:
+    """Show the data sets: their size, what they are for, their terms, and whether they are here."""
+    from . import datasets
+
+    for name, data_set in datasets.DATASETS.items():
+        try:
+            place = str(datasets.path(name))
+        except datasets.AssetError:
+            place = "not on this machine"
+        size = f"{data_set.pictures:,} pictures, {data_set.size / 1e6:,.0f} MB"
+        print(f"{name}: {data_set.title}; {size}; {place}")
+        print(f"    for:     {data_set.purpose}")
+        print(f"    licence: {data_set.licence}")
+        print(f"    cite:    {data_set.credit}")
+
+
+def _assignment(item: str) -> tuple[str, object]:
+    """Read KEY=VALUE; the value is TOML, and what is not is text."""
+    key, equals, value = item.partition("=")
+    if not equals or not key.strip():
+        raise ValueError(f"--set {item}: expected KEY=VALUE, such as training.steps=500")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+
+
+def _trained(run) -> None:
+    from .train import TrainingStopped
+
+    try:
+        result = run()
+    except TrainingStopped as error:
+        _say(f"repro: {error}")
+        raise typer.Exit(130) from None
+    last = [row["evaluation"] for row in result.history if "evaluation" in row][-1]
+    steps = result.history[-1]["step"]
+    _say(f"{steps} steps; objective on held-out photos {last['objective']:.4g}. The run is in {result.folder}.")
 
 
 def _load_network(name: str, layers: list[str] | None = None):

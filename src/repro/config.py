@@ -2,7 +2,7 @@
 
 ``PAPER`` follows the paper and its supplement, ``REFERENCE`` the defaults of the authors' released code
 (jcjohnson/fast-neural-style), ``MODERN`` what has proved better since. Where the paper gives no number the
-source says so.
+source says so. Each preset has a loss, a network and a training for both tasks.
 """
 
 from __future__ import annotations
@@ -25,20 +25,27 @@ class LossConfig:
     """Terms and weights of the objective (Eq. 5)."""
 
     content_layers: Mapping[str, float] = _source(
-        paper="camera-ready, section 4.1: relu3_3 (arXiv v1: relu2_2); the weight is not given",
-        reference="train.lua: layer 16, which is relu3_3, weight 1",
+        paper="style: camera-ready, section 4.1, relu3_3 (arXiv v1: relu2_2); super-resolution: section 4.2, "
+        "relu2_2; the weight is not given",
+        reference="train.lua: layer 16, which is relu3_3, weight 1; super-resolution as its users ran it: "
+        "layer 9, which is relu2_2",
         modern="as the released code",
     )
     style_layers: Mapping[str, float] = _source(
         paper="section 4.1: these four; the weight is not given, ours brings the sum of the terms to the "
-        "order of the released code's",
-        reference="train.lua: layers 4, 9, 16, 23, weight 5 each",
+        "order of the released code's; none for super-resolution",
+        reference="train.lua: layers 4, 9, 16, 23, weight 5 each; none for super-resolution",
+        modern="as the released code",
+    )
+    pixel_weight: float = _source(
+        paper="section 4.2: the per-pixel loss is the control experiment of super-resolution, alone",
+        reference="train.lua: 0",
         modern="as the released code",
     )
     tv_weight: float = _source(
-        paper="section 4.1: between 1e-6 and 1e-4, chosen per style",
-        reference="train.lua: 1e-6",
-        modern="as the released code",
+        paper="style: section 4.1, between 1e-6 and 1e-4, chosen per style; super-resolution: not mentioned",
+        reference="train.lua: 1e-6, for both tasks",
+        modern="as the released code; none for super-resolution",
     )
     style_reduction: str = _source(
         paper="Eq. 4: squared Frobenius norm, a sum",
@@ -61,6 +68,7 @@ class LossConfig:
         return {
             "content_layers": dict(self.content_layers),
             "style_layers": dict(self.style_layers),
+            "pixel_weight": self.pixel_weight,
             "tv_weight": self.tv_weight,
             "style_reduction": self.style_reduction,
             "tv_reduction": self.tv_reduction,
@@ -73,8 +81,8 @@ class NetworkConfig:
 
     norm: str = _source(
         paper="supplement, Tables 1 and 2: spatial batch normalisation",
-        reference="train.lua: use_instance_norm 1",
-        modern="instance normalisation (Ulyanov et al. 2016)",
+        reference="train.lua: use_instance_norm 1; super-resolution as its users ran it: batch",
+        modern="instance normalisation (Ulyanov et al. 2016); none for super-resolution (Lim et al. 2017)",
     )
     upsample: str = _source(
         paper="supplement: convolutions of stride 1/2",
@@ -82,28 +90,79 @@ class NetworkConfig:
         modern="nearest neighbour, then a convolution (Odena et al. 2016)",
     )
     padding: str = _source(
-        paper="supplement, later edition: reflection padding of 40 px at the start",
-        reference="train.lua: reflect-start",
+        paper="supplement, later edition: reflection padding of 40 px at the start; zeros for "
+        "super-resolution, whose sizes do not shrink",
+        reference="train.lua: reflect-start; zeros for super-resolution",
         modern="reflection before every convolution",
     )
     output: str = _source(
         paper="supplement: scaled tanh, to [0, 255]",
         reference="train.lua: 150 tanh, on mean-subtracted pixels",
-        modern="as the released code",
+        modern="as the released code; for super-resolution what bicubic upsampling lacks (Kim et al. 2016)",
     )
 
     def arguments(self) -> dict[str, str]:
-        """Return the keyword arguments of :class:`repro.StyleTransferNet`."""
+        """Return the keyword arguments of the networks of :mod:`repro.transform_nets`."""
         return {name: getattr(self, name) for name in ("norm", "upsample", "padding", "output")}
 
 
 @dataclass(frozen=True)
-class Preset:
-    """A consistent set of choices."""
+class TrainingConfig:
+    """How a network is trained: Adam on square pieces of photos, without weight decay."""
 
-    name: str
+    steps: int = _source(
+        paper="sections 4.1 and 4.2: 40,000; 200,000 for super-resolution",
+        reference="train.lua: 40,000; super-resolution as its users ran it: 200,000",
+        modern="as the paper",
+    )
+    batch_size: int = _source(
+        paper="sections 4.1 and 4.2: 4",
+        reference="train.lua: 4",
+        modern="as the paper",
+    )
+    size: int = _source(
+        paper="sections 4.1 and 4.2: 256 px; 288 px for super-resolution",
+        reference="make_style_dataset.py: 256 px; super-resolution as its users ran it: 288 px",
+        modern="as the paper",
+    )
+    learning_rate: float = _source(
+        paper="section 4.1: 1e-3",
+        reference="train.lua: 1e-3",
+        modern="as the paper",
+    )
+    schedule: str = _source(
+        paper="no schedule is mentioned: constant",
+        reference="train.lua: lr_decay_every -1, which is off",
+        modern="a short linear warm-up, then a cosine to zero (Loshchilov and Hutter 2017)",
+    )
+    crop: str = _source(
+        paper="section 4.1: photos resized to 256 x 256; section 4.2: patches of 288 x 288",
+        reference="make_style_dataset.py: resized without keeping the aspect ratio",
+        modern="random squares of 60 to 100 % of the shorter side, resized; patches for super-resolution",
+    )
+    mirror: bool = _source(
+        paper="not mentioned",
+        reference="make_style_dataset.py: no augmentation",
+        modern="half of the photos, left to right",
+    )
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is minimised, by which network, and how."""
+
     loss: LossConfig
     network: NetworkConfig
+    training: TrainingConfig
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A consistent set of choices for both tasks."""
+
+    name: str
+    style: Task
+    super_resolution: Task
 
 
 def _weights(layers: Collection[str], weight: float) -> Mapping[str, float]:
@@ -113,30 +172,72 @@ def _weights(layers: Collection[str], weight: float) -> Mapping[str, float]:
 _REFERENCE_LOSS = LossConfig(
     content_layers=_weights(["relu3_3"], 1.0),
     style_layers=_weights(STYLE_LAYERS, 5.0),
+    pixel_weight=0.0,
     tv_weight=1e-6,
     style_reduction="mean",
     tv_reduction="half_sum",
 )
+_REFERENCE_SR_LOSS = replace(
+    _REFERENCE_LOSS, content_layers=_weights(["relu2_2"], 1.0), style_layers=_weights([], 0.0)
+)
+_PAPER_LOSS = LossConfig(
+    content_layers=_weights(["relu3_3"], 1.0),
+    style_layers=_weights(STYLE_LAYERS, 5e-4),
+    pixel_weight=0.0,
+    tv_weight=1e-6,
+    style_reduction="sum",
+    tv_reduction="sum",
+)
+_PAPER_NETWORK = NetworkConfig(norm="batch", upsample="transposed", padding="reflect-start", output="tanh255")
+_STYLE_TRAINING = TrainingConfig(
+    steps=40_000,
+    batch_size=4,
+    size=256,
+    learning_rate=1e-3,
+    schedule="constant",
+    crop="whole",
+    mirror=False,
+)
+_SR_TRAINING = replace(_STYLE_TRAINING, steps=200_000, size=288, crop="patch")
 
 PAPER = Preset(
     "paper",
-    LossConfig(
-        content_layers=_weights(["relu3_3"], 1.0),
-        style_layers=_weights(STYLE_LAYERS, 5e-4),
-        tv_weight=1e-6,
-        style_reduction="sum",
-        tv_reduction="sum",
+    Task(_PAPER_LOSS, _PAPER_NETWORK, _STYLE_TRAINING),
+    Task(
+        replace(
+            _PAPER_LOSS,
+            content_layers=_weights(["relu2_2"], 1.0),
+            style_layers=_weights([], 0.0),
+            tv_weight=0.0,
+        ),
+        replace(_PAPER_NETWORK, padding="zero"),
+        _SR_TRAINING,
     ),
-    NetworkConfig(norm="batch", upsample="transposed", padding="reflect-start", output="tanh255"),
 )
 REFERENCE = Preset(
     "reference",
-    _REFERENCE_LOSS,
-    NetworkConfig(norm="instance", upsample="transposed", padding="reflect-start", output="tanh"),
+    Task(
+        _REFERENCE_LOSS,
+        NetworkConfig(norm="instance", upsample="transposed", padding="reflect-start", output="tanh"),
+        _STYLE_TRAINING,
+    ),
+    Task(
+        _REFERENCE_SR_LOSS,
+        NetworkConfig(norm="batch", upsample="transposed", padding="zero", output="tanh"),
+        _SR_TRAINING,
+    ),
 )
 MODERN = Preset(
     "modern",
-    replace(_REFERENCE_LOSS, tv_reduction="sum"),
-    NetworkConfig(norm="instance", upsample="resize", padding="reflect", output="tanh"),
+    Task(
+        replace(_REFERENCE_LOSS, tv_reduction="sum"),
+        NetworkConfig(norm="instance", upsample="resize", padding="reflect", output="tanh"),
+        replace(_STYLE_TRAINING, schedule="cosine", crop="random", mirror=True),
+    ),
+    Task(
+        replace(_REFERENCE_SR_LOSS, tv_weight=0.0, tv_reduction="sum"),
+        NetworkConfig(norm="none", upsample="resize", padding="reflect", output="residual"),
+        replace(_SR_TRAINING, schedule="cosine", mirror=True),
+    ),
 )
 PRESETS = MappingProxyType({preset.name: preset for preset in (PAPER, REFERENCE, MODERN)})

@@ -1,22 +1,22 @@
-"""Photographs to train on, and the distortions that loss networks are compared on."""
+"""Photographs to train on: what there is, what is held out, and random pieces of them."""
 
 from __future__ import annotations
 
 import hashlib
-import io
+import signal
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
+from .config import TrainingConfig
 from .files import sha256
-from .images import SUFFIXES, from_array, load_image, resize, to_array
+from .images import SUFFIXES, load_image, resize
 
 
 def list_photos(folder: str | Path) -> list[Path]:
@@ -52,16 +52,28 @@ def split(paths: Sequence[Path], held_out: int, seed: int = 0) -> tuple[list[Pat
     return shuffled[held_out:], shuffled[:held_out]
 
 
+class Crop(NamedTuple):
+    """A piece of a photo: ``image`` (3, size, size) in [0, 1], its file, and what was skipped before it."""
+
+    image: Tensor
+    path: Path
+    skipped: tuple[str, ...]
+
+
 class RandomCrops(Dataset):
-    """Random square crops of photos, half of them mirrored: item i is the same for the same seed.
+    """Square pieces of photos in random order, every photo once an epoch; item i depends on the seed only.
 
     Args:
-        paths: picture files; one that cannot be read is named in a warning and another taken instead.
-        size: side of the crops in pixels.
-        length: how many items there are.
-        seed: of the choice of photos, crops and mirrorings.
-        scale: the crop's side as a share of the photo's shorter side, lowest and highest. A crop is never
-            enlarged while the photo has enough pixels.
+        paths: picture files. One that cannot be read, or whose shorter side has less than ``size`` pixels, is
+            skipped and another one taken.
+        size: side of the pieces in pixels.
+        length: how many items there are, over any number of epochs.
+        seed: of order, position and mirroring.
+        crop: "random", a square whose side is a random share of the photo's shorter side, resized (never
+            enlarged); "patch", ``size`` by ``size`` pixels as they are; "whole", the photo resized without
+            keeping its aspect ratio, as the released code does.
+        scale: of "random", the lowest and highest share.
+        mirror: turn half of them left to right.
     """
 
     def __init__(
@@ -70,86 +82,111 @@ class RandomCrops(Dataset):
         size: int,
         length: int,
         seed: int = 0,
+        crop: Literal["random", "patch", "whole"] = "random",
         scale: tuple[float, float] = (0.35, 1.0),
+        mirror: bool = True,
     ) -> None:
-        self.paths, self.size, self.length, self.seed, self.scale = list(paths), size, length, seed, scale
+        if crop not in ("random", "patch", "whole"):
+            raise ValueError(f"crop: expected 'random', 'patch' or 'whole', got {crop!r}")
+        self.paths, self.size, self.length, self.seed = list(paths), size, length, seed
+        self.crop, self.scale, self.mirror = crop, scale, mirror
+        self._epoch, self._order = -1, np.empty(0, dtype=int)
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> Tensor:
-        """Return a crop, (3, size, size), float32, RGB, in [0, 1]."""
+        """Return a piece, (3, size, size), float32, RGB, in [0, 1]; what is skipped is named in a warning."""
+        image, _, skipped = self.draw(index)
+        for reason in skipped:
+            warnings.warn(f"skipped {reason}", stacklevel=2)
+        return image
+
+    def draw(self, index: int) -> Crop:
+        """Return item ``index`` with the file it is from and a line for each photo that was skipped."""
         if not 0 <= index < self.length:
             raise IndexError(index)
         rng = np.random.default_rng((self.seed, index))
+        epoch, position = divmod(index, len(self.paths))
+        if epoch != self._epoch:
+            order = np.random.default_rng((self.seed, epoch, 2)).permutation(len(self.paths))
+            self._epoch, self._order = epoch, order
+        choice, skipped = self._order[position], []
         for _ in range(20):
-            path = self.paths[rng.integers(len(self.paths))]
+            path = self.paths[choice]
             try:
                 image = load_image(path)
+                if min(image.shape[-2:]) >= self.size:
+                    return Crop(self._cut(image, rng)[0], path, tuple(skipped))
+                height, width = image.shape[-2:]
+                skipped.append(f"{path}: {width} x {height} px is too small for pieces of {self.size} px")
             except (OSError, ValueError) as error:
-                warnings.warn(f"skipped {error}", stacklevel=2)
-                continue
-            return self._crop(image, rng)[0]
-        raise RuntimeError("20 photos in a row could not be read")
+                skipped.append(str(error))
+            choice = rng.integers(len(self.paths))
+        raise RuntimeError(f"20 photos in a row could not be used, the last one because {skipped[-1]}")
 
-    def _crop(self, image: Tensor, rng: np.random.Generator) -> Tensor:
-        shortest = min(image.shape[-2:])
-        side = min(shortest, max(self.size, round(shortest * rng.uniform(*self.scale))))
-        top = rng.integers(image.shape[-2] - side + 1)
-        left = rng.integers(image.shape[-1] - side + 1)
-        crop = image[..., top : top + side, left : left + side]
-        return resize(crop.flip(-1) if rng.random() < 0.5 else crop, (self.size, self.size))
+    def _cut(self, image: Tensor, rng: np.random.Generator) -> Tensor:
+        if self.crop != "whole":
+            shortest = min(image.shape[-2:])
+            share = rng.uniform(*self.scale) if self.crop == "random" else 0.0
+            side = min(shortest, max(self.size, round(shortest * share)))
+            top = rng.integers(image.shape[-2] - side + 1)
+            left = rng.integers(image.shape[-1] - side + 1)
+            image = image[..., top : top + side, left : left + side]
+        image = image.flip(-1) if self.mirror and rng.random() < 0.5 else image
+        return resize(image, (self.size, self.size))
 
 
-DISTORTIONS = ("blur", "noise", "jpeg", "shift", "colour", "rescale")
+class _Pieces(Dataset):
+    """Random crops with the photo's name and the lines about skipped ones, as a loader can stack them."""
+
+    def __init__(self, crops: RandomCrops) -> None:
+        self.crops = crops
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, str, str]:
+        crop = self.crops.draw(index)
+        return crop.image, crop.path.name, "\n".join(crop.skipped)
 
 
-def distort(image: Tensor, kind: str, strength: float, rng: np.random.Generator) -> Tensor:
-    """Damage an image in one of the ways that :data:`DISTORTIONS` names.
+def training_loader(
+    paths: Sequence[Path], training: TrainingConfig, seed: int, first: int, workers: int, processes: int
+) -> DataLoader:
+    """Return a loader of the batches after step ``first``, whatever happened before it.
+
+    A batch is images (N, 3, size, size) in [0, 1], the photos' names, and lines about skipped ones.
 
     Args:
-        image: (1, 3, H, W) in [0, 1].
-        kind: "blur" (Gaussian), "noise" (Gaussian, independent per value), "jpeg", "shift" (by whole
-            pixels), "colour" (gain and offset of each channel) or "rescale" (down and up again).
-        strength: from 0, barely visible, to 1, plain to see.
-        rng: source of the random choices.
-
-    Returns:
-        (1, 3, H, W) in [0, 1].
+        paths, training, seed: what to read, how to cut it, and in which order.
+        first: number of steps that are done.
+        workers: processes that read.
+        processes: number of processes that train and share each batch.
     """
-    height, width = image.shape[-2:]
-    if kind == "blur":
-        return _blur(image, 0.5 + 2.5 * strength)
-    if kind == "noise":
-        noise = torch.from_numpy(rng.standard_normal(image.shape, dtype=np.float32))
-        return (image + (0.01 + 0.14 * strength) * noise).clamp(0, 1)
-    if kind == "jpeg":
-        buffer = io.BytesIO()
-        Image.fromarray(to_array(image)).save(buffer, "JPEG", quality=round(70 - 62 * strength))
-        return from_array(np.array(Image.open(buffer)))
-    if kind == "shift":
-        distance, angle = 1 + 7 * strength, rng.uniform(0, 2 * np.pi)
-        dy, dx = round(distance * np.sin(angle)), round(distance * np.cos(angle))
-        padded = F.pad(image, (8, 8, 8, 8), mode="reflect")
-        return padded[..., 8 + dy : 8 + dy + height, 8 + dx : 8 + dx + width]
-    if kind == "colour":
-        amount = 0.03 + 0.27 * strength
-        gain = torch.from_numpy(1 + amount * rng.uniform(-1, 1, (1, 3, 1, 1))).float()
-        offset = torch.from_numpy(0.5 * amount * rng.uniform(-1, 1, (1, 3, 1, 1))).float()
-        return (image * gain + offset).clamp(0, 1)
-    if kind == "rescale":
-        factor = 1.3 + 4.7 * strength
-        return resize(
-            resize(image, (max(1, round(height / factor)), max(1, round(width / factor)))), (height, width)
+    if training.batch_size % processes:
+        raise ValueError(f"a batch of {training.batch_size} cannot be divided among {processes} processes")
+    pieces = _Pieces(
+        RandomCrops(
+            paths,
+            training.size,
+            training.steps * training.batch_size,
+            seed,
+            training.crop,
+            scale=(0.6, 1.0),
+            mirror=training.mirror,
         )
-    raise ValueError(f"unknown distortion {kind!r}; known: {', '.join(DISTORTIONS)}")
+    )
+    remaining = Subset(pieces, range(first * training.batch_size, len(pieces)))
+    return DataLoader(
+        remaining,
+        training.batch_size,
+        num_workers=workers,
+        worker_init_fn=_ignore_interrupt,
+        generator=torch.Generator().manual_seed(seed),
+        pin_memory=torch.cuda.is_available(),
+    )
 
 
-def _blur(image: Tensor, sigma: float) -> Tensor:
-    radius = max(1, round(3 * sigma))
-    positions = torch.arange(-radius, radius + 1, dtype=image.dtype)
-    kernel = torch.exp(-(positions**2) / (2 * sigma**2))
-    kernel = (kernel / kernel.sum()).expand(3, 1, 1, -1)
-    image = F.pad(image, (radius,) * 4, mode="reflect")
-    image = F.conv2d(image, kernel, groups=3)
-    return F.conv2d(image, kernel.transpose(2, 3), groups=3)
+def _ignore_interrupt(worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process decides when to stop

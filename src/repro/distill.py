@@ -12,25 +12,25 @@ import json
 import math
 import time
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from .assets import cache_dir, digest, save_weights
-from .data import DISTORTIONS, RandomCrops, data_hash, distort, list_photos, split
+from .assets import digest, save_weights
+from .data import RandomCrops, data_hash, list_photos, split
+from .degradations import DISTORTIONS, distort
 from .files import atomic_path
-from .images import center_crop, check_image, load_image
 from .loss_network import CAFFE, CHANNELS, LAYERS, LossNetwork
 from .losses import gram_matrix
+from .teachers import evaluate, feature_rms, make_teacher
 
-Teacher = Callable[[Tensor], dict[str, Tensor]]
+CHECKPOINT_STEPS = 250  # between two checkpoints
 
 
 class Student(nn.Module):
@@ -86,39 +86,6 @@ class Student(nn.Module):
         return tensors
 
 
-class CollaborativeVGG19(nn.Module):
-    """The compressed VGG-19 of Wang et al. 2020 with its heads, from their published weights.
-
-    Input RGB in [0, 1]; ``conv0`` turns it into mean-subtracted BGR. Reflection padding of 1 before every
-    3x3 convolution, max pooling between blocks.
-    """
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        tensors = load_file(path)
-        self.convs = nn.ModuleDict()
-        for key in sorted({key.split(".")[0] for key in tensors}):
-            weight = tensors[f"{key}.weight"]
-            conv = nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2])
-            conv.load_state_dict({"weight": weight, "bias": tensors[f"{key}.bias"]})
-            self.convs[key] = conv
-        self.requires_grad_(False).eval()
-
-    def forward(self, image: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-        """Return the features that the heads predict at ``layers``, each a ``reluX_1``."""
-        check_image(image)
-        x = self.convs["conv0"](image)
-        features = {}
-        for block, count in (("1", 2), ("2", 2), ("3", 4), ("4", 4), ("5", 1)):
-            if block != "1":
-                x = F.max_pool2d(x, 2)
-            for i in range(1, count + 1):
-                x = F.relu(self.convs[f"conv{block}{i}"](F.pad(x, (1, 1, 1, 1), mode="reflect")))
-                if f"relu{block}_{i}" in layers:
-                    features[f"relu{block}_{i}"] = F.relu(self.convs[f"conv{block}{i}_aux"](x))
-        return features
-
-
 class PhotoPairs(Dataset):
     """Random crops of photos with a distorted copy each, (2, 3, size, size); reproducible from the seed."""
 
@@ -133,49 +100,6 @@ class PhotoPairs(Dataset):
         rng = np.random.default_rng((self.seed, index, 1))
         kind = DISTORTIONS[rng.integers(len(DISTORTIONS))]
         return torch.cat([image, distort(image, kind, rng.uniform(), rng)])
-
-
-def make_teacher(recipe: Mapping, sample: Tensor) -> Teacher:
-    """Return the function image -> features by the *student's* layer names that a recipe describes.
-
-    Args:
-        recipe: its ``teacher`` tables. Features of a teacher with ``rms_of`` are multiplied by one factor a
-            layer that gives them the root mean square of that layer.
-        sample: (N, 3, H, W), the images on which root mean squares are taken.
-
-    Raises:
-        repro.assets.AssetError, FileNotFoundError: a teacher's weights are not in the cache.
-    """
-    parts = []
-    for entry in recipe["teacher"]:
-        if "network" in entry:
-            network = LossNetwork(entry["network"], sorted(set(entry["layers"].values())))
-        else:
-            path = cache_dir() / entry["file"]
-            if not path.is_file():
-                raise FileNotFoundError(f"{path}: no such file; put the teacher's weights there")
-            network = CollaborativeVGG19(path)
-        parts.append((network.to(memory_format=torch.channels_last), entry["layers"]))
-    factors: dict[str, float] = {}
-
-    @torch.no_grad()
-    def teacher(image: Tensor) -> dict[str, Tensor]:
-        features = {}
-        for network, layers in parts:
-            given = network(image, list(layers.values()))
-            features |= {own: given[its].float() * factors.get(own, 1.0) for own, its in layers.items()}
-        return features
-
-    rms = feature_rms(teacher, sample)
-    for entry in recipe["teacher"]:
-        if "rms_of" in entry:
-            factors |= {layer: rms[entry["rms_of"]] / rms[layer] for layer in entry["layers"]}
-    return teacher
-
-
-def feature_rms(teacher: Teacher, images: Tensor) -> dict[str, float]:
-    """Return the root mean square of a teacher's features on some images, by layer."""
-    return {layer: features.square().mean().sqrt().item() for layer, features in teacher(images).items()}
 
 
 def _sample(recipe: Mapping, train_paths: Sequence[Path]) -> Tensor:
@@ -216,7 +140,8 @@ def distill(
 ) -> dict[str, Tensor]:
     """Train a student as a recipe says and return its weights (float16, by key).
 
-    Saves its state in ``folder`` every 250 steps and goes on from there when called again.
+    Saves its state in ``folder`` every ``CHECKPOINT_STEPS`` and goes on from there when called again; an
+    interrupted run ends on the weights of an undisturbed one.
 
     Args:
         recipe_path: a TOML file, such as ``recipes/pocket.toml``.
@@ -271,7 +196,7 @@ def distill(
         optimizer.step()
         schedule.step()
         log.append({name: round(value.item(), 4) for name, value in terms.items()})
-        if step % 250 == 0 or step == steps:
+        if step % CHECKPOINT_STEPS == 0 or step == steps:
             mean = {name: round(sum(row[name] for row in log) / len(log), 4) for name in log[0]}
             with open(Path(folder) / "log.jsonl", "a") as file:
                 seconds = round(time.perf_counter() - started, 1)
@@ -286,56 +211,6 @@ def distill(
             with atomic_path(checkpoint) as temporary:
                 torch.save(state, temporary)
     return student.export()
-
-
-@torch.no_grad()
-def evaluate(
-    network: LossNetwork, teacher: Teacher, paths: Sequence[Path], pairs: int, seed: int = 1
-) -> dict:
-    """Compare a distilled network with its teacher on photos that it never saw.
-
-    Two distorted versions of a photo (kinds and strengths drawn independently) are ranked by their distance
-    from it: how often do student and teacher agree, and how often do squared pixel differences and teacher?
-
-    Args:
-        paths: the held-out photos; each is used in turn, as its centre square of 160 px.
-        pairs: number of comparisons.
-
-    Returns:
-        For each layer ``explained_variance`` (of the teacher's channels), ``agreement`` and
-        ``pixel_agreement`` (shares of the comparisons).
-    """
-    rng = np.random.default_rng(seed)
-    error, energy = dict.fromkeys(network.layers, 0.0), dict.fromkeys(network.layers, 0.0)
-    agree, pixel_agree = dict.fromkeys(network.layers, 0), dict.fromkeys(network.layers, 0)
-    for i in range(pairs):
-        photo = center_crop(load_image(paths[i % len(paths)]), 160)
-        kinds = rng.integers(len(DISTORTIONS), size=2)
-        versions = [distort(photo, DISTORTIONS[kind], rng.uniform(), rng) for kind in kinds]
-        images = torch.cat([photo, *versions])
-        known, own = teacher(images), network(images)
-        pixels = (images[1:] - images[:1]).square().mean(dim=(1, 2, 3))
-        for layer in network.layers:
-            expected = known[layer]
-            mean = expected[:1].mean(dim=(2, 3), keepdim=True)
-            error[layer] += (own[layer][:1] - expected[:1]).square().sum().item()
-            energy[layer] += (expected[:1] - mean).square().sum().item()
-            first = _first_is_closer(expected)
-            agree[layer] += _first_is_closer(own[layer]) == first
-            pixel_agree[layer] += bool(pixels[0] < pixels[1]) == first
-    return {
-        layer: {
-            "explained_variance": round(1 - error[layer] / energy[layer], 3),
-            "agreement": round(agree[layer] / pairs, 4),
-            "pixel_agreement": round(pixel_agree[layer] / pairs, 4),
-        }
-        for layer in network.layers
-    }
-
-
-def _first_is_closer(features: Tensor) -> bool:
-    distances = (features[1:] - features[:1]).square().mean(dim=(1, 2, 3))
-    return bool(distances[0] < distances[1])
 
 
 def run(recipe_path: Path, photos: Path, output: Path, folder: Path, steps: int | None = None) -> None:

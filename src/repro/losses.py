@@ -6,7 +6,7 @@ The functions read like the paper's equations. :class:`PerceptualLoss` only hold
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -34,7 +34,26 @@ def gram_matrix(features: Tensor) -> Tensor:
     with torch.autocast(features.device.type, enabled=False):
         psi = features.reshape(n, c, h * w)
         psi = psi.float() if psi.dtype in (torch.float16, torch.bfloat16) else psi
-        return psi @ psi.transpose(1, 2) / (c * h * w)
+        return _SelfProduct.apply(psi) / (c * h * w)
+
+
+class _SelfProduct(torch.autograd.Function):
+    """psi psi^T with half the work in the backward pass: as psi comes twice, autograd would make two products.
+
+    The gradient has the memory layout of psi, (C, HW) or (HW, C), so that nothing has to be turned around.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, psi: Tensor) -> Tensor:
+        ctx.save_for_backward(psi)
+        return psi @ psi.transpose(1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (psi,) = ctx.saved_tensors
+        both = gradient + gradient.transpose(1, 2)
+        channels_last = psi.stride(1) == 1
+        return (psi.transpose(1, 2) @ both).transpose(1, 2) if channels_last else both @ psi
 
 
 def feature_reconstruction_loss(features: Tensor, target: Tensor) -> Tensor:
@@ -115,6 +134,8 @@ class PerceptualLoss:
             :class:`repro.LossNetwork`.
         content_layers: weight of the feature reconstruction loss at each layer.
         style_layers: weight of the style reconstruction loss at each layer.
+        pixel_weight: weight of the per-pixel loss against the content image, on the 0..255 scale of the loss
+            network.
         tv_weight: weight of the total variation, which is taken on the 0..255 scale of the loss network
             so that the published weights (1e-6 to 1e-4) mean the same here.
         style_reduction: see :func:`style_reconstruction_loss`.
@@ -126,6 +147,7 @@ class PerceptualLoss:
         loss_network: Callable[[Tensor, list[str]], Mapping[str, Tensor]],
         content_layers: Mapping[str, float] | None = None,
         style_layers: Mapping[str, float] | None = None,
+        pixel_weight: float = 0.0,
         tv_weight: float = 0.0,
         style_reduction: StyleReduction = "mean",
         tv_reduction: TVReduction = "sum",
@@ -133,17 +155,20 @@ class PerceptualLoss:
         self.loss_network = loss_network
         self.content_layers = dict(content_layers or {})
         self.style_layers = dict(style_layers or {})
-        self.tv_weight = float(tv_weight)
+        self.pixel_weight, self.tv_weight = float(pixel_weight), float(tv_weight)
         self.style_reduction = style_reduction
         self.tv_reduction = tv_reduction
-        if not (self.content_layers or self.style_layers or self.tv_weight):
-            raise ValueError("the loss has no term: give content_layers, style_layers or tv_weight")
+        if not (self.content_layers or self.style_layers or self.pixel_weight or self.tv_weight):
+            raise ValueError(
+                "the loss has no term: give content_layers, style_layers, pixel_weight or tv_weight"
+            )
         self.content_targets: dict[str, Tensor] = {}
         self.style_targets: dict[str, Tensor] = {}
+        self.pixel_target: Tensor | None = None
 
     @torch.no_grad()
     def set_targets(self, content: Tensor | None = None, style: Tensor | None = None) -> None:
-        """Compute and keep the targets: features of ``content``, Gram matrices of ``style``.
+        """Compute and keep the targets: features (and pixels) of ``content``, Gram matrices of ``style``.
 
         Either may be left out to keep the target it had. Each pass through the loss network stops at the
         deepest layer that it needs.
@@ -155,6 +180,7 @@ class PerceptualLoss:
         if content is not None:
             layers = list(self.content_layers)
             self.content_targets = dict(self.loss_network(content, layers)) if layers else {}
+            self.pixel_target = content.detach() if self.pixel_weight else None
         if style is not None:
             layers = list(self.style_layers)
             features = self.loss_network(style, layers) if layers else {}
@@ -163,7 +189,7 @@ class PerceptualLoss:
     def __call__(self, image: Tensor) -> dict[str, Tensor]:
         """Return the weighted terms at ``image``, (N, 3, H, W) in [0, 1], as scalars by name.
 
-        Names are ``content/<layer>``, ``style/<layer>`` and ``tv``.
+        Names are ``content/<layer>``, ``style/<layer>``, ``pixel`` and ``tv``.
 
         Raises:
             RuntimeError: a target that is needed was not set.
@@ -174,6 +200,8 @@ class PerceptualLoss:
         ):
             if layers and not targets:
                 raise RuntimeError(f"no {kind} target: call set_targets({kind}=...) first")
+        if self.pixel_weight and self.pixel_target is None:
+            raise RuntimeError("no content target: call set_targets(content=...) first")
         layers = list(dict.fromkeys([*self.content_layers, *self.style_layers]))
         features = self.loss_network(image, layers) if layers else {}
         terms = {}
@@ -185,6 +213,8 @@ class PerceptualLoss:
                 gram_matrix(features[layer]), self.style_targets[layer], self.style_reduction
             )
             terms[f"style/{layer}"] = weight * error
+        if self.pixel_weight:
+            terms["pixel"] = self.pixel_weight * 255**2 * pixel_loss(image, self.pixel_target)
         if self.tv_weight:
             terms["tv"] = self.tv_weight * total_variation(image * 255, self.tv_reduction)
         return terms

@@ -147,8 +147,8 @@ def transfer_style(
         content: (1, 3, H, W) in [0, 1].
         style: (1, 3, H', W') in [0, 1]; its size decides how large the strokes come out.
         loss_network: an object or a name.
-        loss: layers and weights; default those of the released code, ``REFERENCE.loss``, as far as the loss
-            network has the style layers.
+        loss: layers and weights; default those of the released code, ``REFERENCE.style.loss``, as far as
+            the loss network has the style layers.
         iterations: of L-BFGS; the paper finds up to 500 usually enough.
         start: "noise" as in the paper, or "content".
         seed: of the noise.
@@ -157,7 +157,7 @@ def transfer_style(
     if isinstance(loss_network, str):
         loss_network = LossNetwork(loss_network)
     if loss is None:
-        loss = REFERENCE.loss.restrict(loss_network.layers)
+        loss = REFERENCE.style.loss.restrict(loss_network.layers)
     if start not in ("noise", "content"):
         raise ValueError(f"start: expected 'noise' or 'content', got {start!r}")
     objective = PerceptualLoss(loss_network, **loss.arguments())

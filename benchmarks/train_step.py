@@ -1,0 +1,91 @@
+"""Time of one training step beside a plain loop's, in one run: `python benchmarks/train_step.py`.
+
+Both use random weights for the loss network and random pictures, so nothing has to be downloaded. The two
+take turns, and each time is the median of its rounds.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from plain import sr_step, style_step
+
+from repro.images import save_image
+from repro.loss_network import BLOCKS
+from repro.recipe import load_recipe
+from repro.run_folder import provenance
+from repro.train import Trainer
+
+
+def random_vgg() -> dict[str, torch.Tensor]:
+    """Return weights of VGG-16's first four blocks, by key."""
+    tensors, channels = {}, 3
+    for block, count, filters in BLOCKS[:4]:
+        for i in range(1, count + 1):
+            weight = torch.randn(filters, channels, 3, 3) * (2 / (9 * channels)) ** 0.5
+            tensors |= {f"conv{block}_{i}.weight": weight, f"conv{block}_{i}.bias": torch.zeros(filters)}
+            channels = filters
+    return tensors
+
+
+def our_step(task: str, precision: str, size: int, batch: int, photos: Path, folder: Path):
+    """Return a function that makes one step of `repro`'s loop on a batch that is there already."""
+    overrides = {"training.size": size, "training.batch_size": batch, "run.held_out": 1, "run.workers": 0}
+    if task == "style":
+        overrides |= {"style.picture": "kelim", "style.size": size}
+    trainer = Trainer(load_recipe(task, None, overrides), photos, folder, False, precision, False)
+    trainer.network.train()
+    image = torch.rand(batch, 3, size, size, device=trainer.accelerator.device)
+    return lambda: trainer.update(image, ["random"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("-o", "--output", type=Path, help="write the figures to this JSON file")
+    arguments = parser.parse_args()
+    size, batch = arguments.size, arguments.batch
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for i in range(3):
+            save_image(torch.rand(1, 3, size, size), folder / "photos" / f"{i}.png")
+        from repro import assets
+
+        assets.save_weights(random_vgg(), folder / "cache" / "vgg16_caffe.safetensors", {})
+        assets.os.environ["REPRO_CACHE"] = str(folder / "cache")
+        for task, plain in (("style", style_step), ("super-resolution", sr_step)):
+            steps = {"plain": plain(size, batch)}
+            for precision in ("no", "bf16"):
+                steps[precision] = our_step(
+                    task, precision, size, batch, folder / "photos", folder / f"{task}-{precision}"
+                )
+            times: dict[str, list[float]] = {kind: [] for kind in steps}
+            for turn in range(arguments.rounds + 1):
+                for kind, step in steps.items():
+                    started = time.perf_counter()
+                    step()
+                    if turn:  # the first one warms up
+                        times[kind].append(time.perf_counter() - started)
+            seconds = {kind: statistics.median(values) for kind, values in times.items()}
+            rows.append(
+                {"task": task, "size": size, "batch": batch}
+                | {f"seconds_{kind}": round(value, 4) for kind, value in seconds.items()}
+                | {f"ratio_{kind}": round(seconds["plain"] / seconds[kind], 2) for kind in ("no", "bf16")}
+            )
+            print(json.dumps(rows[-1]), flush=True)
+    if arguments.output:
+        content = {"command": " ".join(sys.argv), **provenance(), "rows": rows}
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        arguments.output.write_text(json.dumps(content, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

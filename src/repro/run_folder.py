@@ -1,0 +1,221 @@
+"""A folder that holds a run of training: what it was asked for, how far it came, and what it gave.
+
+===================== ============================================================================
+``run.json``          recipe, photos and their hash, loss network, versions, git commit, device
+``checkpoint.pt``     everything that is needed to go on
+``history.jsonl``     one line each ``log_every`` steps: every term; and one for each evaluation
+``samples/``          pictures of held-out photos
+``tensorboard/``      the same curves as events, where TensorBoard is installed
+``best.safetensors``  the weights with the lowest objective on held-out photos
+``model.safetensors`` the weights at the end
+===================== ============================================================================
+
+Every file is written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import __version__
+from .files import atomic_path
+
+
+class RunFolder:
+    """The files of a run; ``path`` may not exist yet."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.checkpoint = self.path / "checkpoint.pt"
+        self.history = self.path / "history.jsonl"
+        self._events: Any = None
+
+    def create(self, description: Mapping[str, Any]) -> None:
+        """Begin a run: write ``run.json``.
+
+        Raises:
+            FileExistsError: the folder holds a run already; the message says how to go on with it.
+        """
+        if (self.path / "run.json").exists() or self.checkpoint.exists():
+            raise FileExistsError(
+                f"{self.path} holds a run already; go on with it (repro train --resume {self.path}), or "
+                "give another folder"
+            )
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._write_json("run.json", description)
+
+    def description(self) -> dict[str, Any]:
+        """Return what ``run.json`` says.
+
+        Raises:
+            FileNotFoundError: the folder holds no run.
+            ValueError: the file is damaged.
+        """
+        path = self.path / "run.json"
+        if not path.is_file():
+            raise FileNotFoundError(f"{self.path}: holds no run (no run.json)")
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}: damaged ({error})") from None
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Write a checkpoint; until it is complete the one before stays."""
+        with atomic_path(self.checkpoint) as temporary:
+            torch.save(dict(state), temporary)
+
+    def load(self) -> dict[str, Any] | None:
+        """Return the checkpoint, on the CPU, or None before the first one; drop what was written after it.
+
+        Raises:
+            ValueError: the file is not a checkpoint.
+        """
+        for leftover in self.path.glob(".checkpoint-*"):  # of a process that was killed while it wrote
+            leftover.unlink()
+        state = None
+        if self.checkpoint.is_file():
+            try:
+                state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+            except Exception as error:  # torch raises many kinds
+                raise ValueError(f"{self.checkpoint}: damaged or not a checkpoint ({error})") from None
+        step = state["step"] if state else 0
+        kept = [row for row in read_history(self.path) if row["step"] <= step]
+        with atomic_path(self.history) as temporary:
+            temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+        return state
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Append a row, which has a ``step``, to the history and to TensorBoard's events."""
+        with open(self.history, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        if self._events is None:
+            self._events = _event_writer(self.path / "tensorboard", row["step"])
+        if self._events:
+            for group in ("train", "evaluation"):
+                for name, value in row.get(group, {}).items():
+                    self._events.add_scalar(f"{group}/{name}", value, row["step"])
+
+    def close(self) -> None:
+        """Finish TensorBoard's file."""
+        if self._events:
+            self._events.close()
+        self._events = None
+
+    def _write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        with atomic_path(self.path / name) as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+class Meter:
+    """Sums of terms since the last row, time, the best objective, and which photos were skipped.
+
+    Args:
+        state: what :meth:`state` gave, from a checkpoint.
+    """
+
+    def __init__(self, state: Mapping[str, Any] | None) -> None:
+        kept = state or {"sums": {}, "count": 0, "best": math.inf, "skipped": [], "seconds": 0.0}
+        self.sums: dict[str, float] = dict(kept["sums"])
+        self.count, self.best = kept["count"], kept["best"]
+        self.skipped: list[str] = list(kept["skipped"])
+        self._before, self._started = kept["seconds"], time.perf_counter()
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps."""
+        return {
+            "sums": self.sums,
+            "count": self.count,
+            "best": self.best,
+            "skipped": self.skipped,
+            "seconds": self.seconds(),
+        }
+
+    def seconds(self) -> float:
+        """Return how long the run has been going, over all resumptions."""
+        return round(self._before + time.perf_counter() - self._started, 2)
+
+    def skip(self, reasons: Sequence[str], say: Callable[[str], None]) -> None:
+        """Remember photos that were skipped, and say so the first time; an item may hold several lines."""
+        for reason in "\n".join(filter(None, reasons)).splitlines():
+            if reason not in self.skipped:
+                self.skipped.append(reason)
+                say(f"skipped {reason}")
+
+    def add(self, terms: Mapping[str, float]) -> None:
+        """Add the terms of a step."""
+        for name, value in terms.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.count += 1
+
+    def flush(self, step: int) -> dict[str, Any]:
+        """Return a row with the means since the last one, and begin anew."""
+        train = {name: value / self.count for name, value in self.sums.items()}
+        self.sums, self.count = {}, 0
+        return {"step": step, "seconds": self.seconds(), "train": train, "skipped": len(self.skipped)}
+
+
+def read_history(folder: str | Path) -> list[dict[str, Any]]:
+    """Return the rows of a run's history; a last line that was cut off is left out.
+
+    Each has ``step`` and ``seconds``, and either ``train`` (terms, their sum ``total``; means since the row
+    before) or ``evaluation``.
+    """
+    path = Path(folder) / "history.jsonl"
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def provenance() -> dict[str, Any]:
+    """Return what a result should say of the software and the machine that made it."""
+    import torchvision
+
+    if torch.cuda.is_available():
+        device = torch.cuda.get_device_name()
+    else:
+        device = f"CPU, {torch.get_num_threads()} threads"
+    return {
+        "repro": __version__,
+        "git_commit": _git_commit(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "device": device,
+    }
+
+
+def _git_commit() -> str | None:
+    """Return the commit of the working copy that this module is in, with ``+`` if changed; or None."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        run = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True)
+        return run.stdout.strip()
+
+    try:
+        if git("ls-files", "--error-unmatch", Path(__file__).name):
+            return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "-uno", "--", ".") else "")
+    except (OSError, subprocess.CalledProcessError):  # no git, or installed without a working copy
+        pass
+    return None
+
+
+def _event_writer(folder: Path, step: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return False
+    return SummaryWriter(str(folder), purge_step=step)

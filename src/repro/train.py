@@ -1,0 +1,291 @@
+"""Training of image transformation networks: one loop for style transfer and for super-resolution.
+
+Where it runs (CPU, GPU, several of them, several machines), in which precision, and how gradients are shared
+is left to Accelerate. A batch is divided among the processes, so that the same recipe gives the same network
+on one process and on many.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from .assets import digest
+from .build import (
+    build_loss,
+    build_network,
+    learning_rate_factor,
+    load_style,
+    prepare_input,
+    restrict,
+    save_network,
+)
+from .data import data_hash, list_photos, split, training_loader
+from .evaluation import Judge
+from .images import save_image
+from .loss_network import LossNetwork
+from .recipe import Recipe, from_dict
+from .run_folder import Meter, RunFolder, provenance, read_history
+from .runtime import any_process, caught_signals, make_accelerator
+from .transform_nets import StyleTransferNet, SuperResolutionNet
+
+
+class TrainingStopped(Exception):
+    """A signal asked the run to stop; it was saved and can go on."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training gives: the network in evaluation mode on the CPU, its history and its folder."""
+
+    network: StyleTransferNet | SuperResolutionNet
+    history: list[dict[str, Any]]
+    folder: Path
+
+
+def train(
+    recipe: Recipe,
+    photos: str | Path | Sequence[Path],
+    folder: str | Path,
+    resume: bool = False,
+    precision: str = "auto",
+    progress: bool = True,
+) -> Trained:
+    """Train a network as a recipe says.
+
+    Args:
+        recipe: see :func:`repro.recipe.load_recipe`.
+        photos: a folder of photos, or picture files.
+        folder: where the run is kept; see :class:`repro.run_folder.RunFolder`.
+        resume: go on from the folder's checkpoint. On a CPU the result is the same to the last bit as
+            without an interruption.
+        precision: "no" (float32), "bf16", "fp16", or "auto": bf16 where the processor has instructions for
+            it. Grams and losses are computed in float32 in any case.
+        progress: show a bar with steps a second, the terms and the time left (on stderr).
+
+    Raises:
+        FloatingPointError: a term is NaN or infinite; the message names it, the step and the photos.
+        TrainingStopped: SIGINT or SIGTERM came; the run was saved.
+        FileExistsError: the folder holds a run and ``resume`` is not set.
+        ValueError: photos and recipe do not fit, or the photos are not those that the run began with.
+    """
+    trainer = Trainer(recipe, photos, folder, resume, precision, progress)
+    trainer.fit()
+    return Trained(trainer.finish(), read_history(folder), Path(folder))
+
+
+def resume(folder: str | Path, progress: bool = True) -> Trained:
+    """Go on with the run in a folder, with the recipe, the photos and the precision that it began with."""
+    description = RunFolder(folder).description()
+    photos = description["photos"]["folder"]
+    if photos is None:
+        raise ValueError(f"{folder}: it was begun with a list of files; call train(..., resume=True)")
+    recipe = from_dict(description["recipe"], f"{folder}/run.json")
+    return train(recipe, photos, folder, True, description["precision"], progress)
+
+
+class Trainer:
+    """A run while it goes; arguments as for :func:`train`."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        photos: str | Path | Sequence[Path],
+        folder: str | Path,
+        resume: bool,
+        precision: str,
+        progress: bool,
+    ) -> None:
+        self.accelerator = make_accelerator(precision)
+        self.is_main = self.accelerator.is_main_process
+        self.progress = progress and self.is_main
+        paths = list_photos(photos) if isinstance(photos, (str, Path)) else [Path(path) for path in photos]
+        train_paths, held_out = split(paths, recipe.run.held_out, recipe.seed)
+        loss_network = LossNetwork(recipe.loss_network)
+        self.recipe = recipe = restrict(recipe, loss_network, self.say)
+        style = load_style(recipe.style) if recipe.task == "style" else None
+        self.run = RunFolder(folder)
+        if self.is_main:
+            self._begin(paths, photos, train_paths, held_out, loss_network, style, resume)
+        self.accelerator.wait_for_everyone()
+
+        device, processes = self.accelerator.device, self.accelerator.num_processes
+        loss_network.to(device, memory_format=torch.channels_last)
+        self.loss = build_loss(recipe.loss, loss_network, processes)
+        if style is not None:
+            with self.accelerator.autocast():
+                self.loss.set_targets(style=style.to(device))
+        self.judge = Judge(recipe, held_out, self.loss, loss_network, device)
+
+        torch.manual_seed(recipe.seed)
+        network = build_network(recipe).to(memory_format=torch.channels_last)
+        optimizer = torch.optim.Adam(network.parameters(), lr=recipe.training.learning_rate)
+        state = self.run.load() if resume else None
+        if state:
+            network.load_state_dict(state["network"])
+            optimizer.load_state_dict(state["optimizer"])
+        if device.type == "cuda" and processes > 1:
+            network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        self.step = state["step"] if state else 0
+        self.meter = Meter(state)
+        loader = training_loader(
+            train_paths, recipe.training, recipe.seed, self.step, recipe.run.workers, processes
+        )
+        self.network, self.optimizer, self.loader = self.accelerator.prepare(network, optimizer, loader)
+        if state and self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        if state:
+            torch.set_rng_state(state["rng"])
+        self.factor = learning_rate_factor(recipe.training)
+
+    def say(self, line: str) -> None:
+        """Print a line on stderr, above the progress bar."""
+        if self.progress:
+            tqdm.write(line, file=sys.stderr)
+
+    def fit(self) -> None:
+        """Make the steps that are left."""
+        steps = self.recipe.training.steps
+        hidden = None if self.progress else True  # None: hidden where stderr is no terminal
+        bar = tqdm(total=steps, initial=self.step, unit="step", disable=hidden)
+        self.network.train()
+        try:
+            with bar, caught_signals() as asked:
+                for image, names, skipped in self.loader:
+                    self.meter.skip(skipped, self.say)
+                    self.meter.add(self.update(image, names))
+                    self.step += 1
+                    bar.update()
+                    stop = any_process(self.accelerator, bool(asked))
+                    row = self.keep(stop)
+                    if row:
+                        shown = (f"{name} {value:.3g}" for name, value in row["train"].items())
+                        bar.set_postfix_str(", ".join(shown), refresh=False)
+                    if stop and self.step < steps:
+                        raise TrainingStopped(
+                            f"stopped at step {self.step} of {steps}; go on with: "
+                            f"repro train --resume {self.run.path}"
+                        )
+        finally:
+            self.run.close()
+
+    def update(self, image: Tensor, names: Sequence[str]) -> dict[str, float]:
+        """Make one step on a batch (N, 3, H, W); return the terms and their sum ``total``."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.training.learning_rate * self.factor(self.step)
+        image = image.contiguous(memory_format=torch.channels_last)
+        output = self.network(prepare_input(self.recipe, image))
+        with self.accelerator.autocast():
+            self.loss.set_targets(content=image)
+            terms = self.loss(output)
+        total = sum(terms.values())
+        names_of_terms = [*terms, "total"]
+        values = torch.stack([*terms.values(), total]).detach().tolist()
+        bad = [name for name, value in zip(names_of_terms, values, strict=True) if not math.isfinite(value)]
+        if bad:
+            raise FloatingPointError(
+                f"step {self.step + 1}: not finite: {', '.join(bad)}; photos: {', '.join(names)}; "
+                "the last checkpoint stays"
+            )
+        self.optimizer.zero_grad()
+        self.accelerator.backward(total)
+        self.optimizer.step()
+        return dict(zip(names_of_terms, values, strict=True))
+
+    def keep(self, stop: bool) -> dict[str, Any] | None:
+        """Log, evaluate and save where this step is due for it; return the row that was logged."""
+        every, last, row = self.recipe.run, self.step == self.recipe.training.steps, None
+        if self.step % every.log_every == 0 or last:
+            row = self.meter.flush(self.step)
+            if self.is_main:
+                self.run.log(row | {"lr": self.optimizer.param_groups[0]["lr"]})
+        if self.is_main and (self.step % every.evaluate_every == 0 or last):
+            self.evaluate()
+        if self.is_main and (self.step % every.save_every == 0 or last or stop):
+            self.save()
+        return row
+
+    def evaluate(self) -> None:
+        """Judge the network on held-out photos, keep a sample picture, and the weights if the best so far."""
+        network = self.accelerator.unwrap_model(self.network).eval()
+        with self.accelerator.autocast():
+            values, sample = self.judge(network)
+        self.run.log({"step": self.step, "seconds": self.meter.seconds(), "evaluation": values})
+        save_image(sample, self.run.path / "samples" / f"step_{self.step:06d}.jpg")
+        if values["objective"] < self.meter.best:
+            self.meter.best = values["objective"]
+            save_network(network, self.recipe, self.run.path / "best.safetensors")
+        network.train()
+        self.say(f"step {self.step}: " + ", ".join(f"{name} {value:.4g}" for name, value in values.items()))
+
+    def save(self) -> None:
+        """Write the checkpoint.
+
+        Raises:
+            FloatingPointError: a weight is NaN or infinite; the checkpoint before stays.
+        """
+        state = self.accelerator.unwrap_model(self.network).state_dict()
+        if not all(bool(value.isfinite().all()) for value in state.values()):
+            raise FloatingPointError(f"step {self.step}: a weight is not finite; the last checkpoint stays")
+        scaler = self.accelerator.scaler
+        self.run.save(
+            {
+                "step": self.step,
+                "network": state,
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": scaler.state_dict() if scaler is not None else {},
+                "rng": torch.get_rng_state(),
+                **self.meter.state(),
+            }
+        )
+
+    def finish(self) -> StyleTransferNet | SuperResolutionNet:
+        """Write the final weights; return the network in evaluation mode, on the CPU."""
+        network = self.accelerator.unwrap_model(self.network, keep_fp32_wrapper=False).cpu().eval()
+        if self.is_main:
+            save_network(network, self.recipe, self.run.path / "model.safetensors")
+        self.accelerator.wait_for_everyone()
+        return network
+
+    def _begin(
+        self,
+        paths: Sequence[Path],
+        photos: str | Path | Sequence[Path],
+        train_paths: Sequence[Path],
+        held_out: Sequence[Path],
+        loss_network: LossNetwork,
+        style: Tensor | None,
+        resume: bool,
+    ) -> None:
+        """Write ``run.json``, or on resuming check that all is as it was when the run began."""
+        facts = {
+            "recipe": self.recipe.to_dict(),
+            "photos": {
+                "folder": str(Path(photos).resolve()) if isinstance(photos, (str, Path)) else None,
+                "training": len(train_paths),
+                "held_out": [path.name for path in held_out],
+                "sha256": data_hash(paths),
+            },
+            "style_digest": digest({"style": style}) if style is not None else None,
+            "loss_network": {"name": loss_network.name, "source": loss_network.source},
+            "precision": self.accelerator.mixed_precision,
+        }
+        if not resume:
+            self.run.create({**facts, "processes": self.accelerator.num_processes, **provenance()})
+            return
+        before = self.run.description()
+        before["photos"]["folder"] = facts["photos"]["folder"]  # may have been moved
+        for name, fact in facts.items():
+            if before[name] != fact:
+                raise ValueError(
+                    f"{self.run.path}: cannot go on, as {name.replace('_', ' ')} is not what the run began "
+                    "with; see its run.json, or begin a new run"
+                )

@@ -1,0 +1,57 @@
+"""Distortions do as they are called; low-resolution input is made as the paper says."""
+
+import numpy as np
+import pytest
+import torch
+
+from repro.degradations import DISTORTIONS, distort, gaussian_blur, low_resolution
+from repro.images import resize
+
+
+@pytest.mark.parametrize("kind", DISTORTIONS)
+def test_distortions_grow_with_their_strength(astronaut, kind):
+    errors = []
+    for strength in (0.0, 1.0):
+        images = [distort(astronaut, kind, strength, np.random.default_rng(seed)) for seed in range(4)]
+        for image in images:
+            assert image.shape == astronaut.shape
+            assert image.dtype == torch.float32
+            assert image.min() >= 0
+            assert image.max() <= 1 + 1e-6
+        errors.append(sum((image - astronaut).square().mean().item() for image in images))
+    assert 0 < errors[0] < errors[1]
+    again = distort(astronaut, kind, 1.0, np.random.default_rng(3))
+    assert torch.equal(again, images[3])
+
+
+def test_distortions_by_what_they_keep(astronaut):
+    rng = np.random.default_rng(0)
+    grey = torch.full((1, 3, 40, 40), 0.4)
+    for kind in ("blur", "shift", "rescale"):
+        assert torch.allclose(distort(grey, kind, 1.0, rng), grey, atol=1e-5), kind
+    noise = distort(grey, "noise", 0.0, rng) - grey
+    assert noise.std() == pytest.approx(0.01, rel=0.05)
+    with pytest.raises(ValueError, match="unknown distortion 'melt'"):
+        distort(astronaut, "melt", 0.5, rng)
+
+
+def test_gaussian_blur_agrees_with_scikit_image(astronaut):
+    from skimage.filters import gaussian
+
+    for sigma in (1.0, 2.0):
+        expected = gaussian(astronaut[0].numpy(), sigma, mode="mirror", truncate=3.0, channel_axis=0)
+        assert np.abs(gaussian_blur(astronaut, sigma)[0].numpy() - expected).max() < 1e-5
+
+
+def test_low_resolution_is_blur_then_bicubic(astronaut):
+    for factor in (4, 8):
+        low = low_resolution(astronaut, factor)
+        assert low.shape == (1, 3, 128 // factor, 128 // factor)
+        size = tuple(low.shape[-2:])
+        assert torch.equal(low, resize(gaussian_blur(astronaut, 1.0), size))
+        assert torch.equal(low_resolution(astronaut, factor, blur=0), resize(astronaut, size))
+        assert 0 <= low.min() <= low.max() <= 1
+    with pytest.raises(ValueError, match="no multiple of 8"):
+        low_resolution(astronaut[..., :-4], 8)
+    with pytest.raises(ValueError, match="blur"):
+        low_resolution(astronaut, 4, blur=-1)
