@@ -1,13 +1,20 @@
 """The command line end to end, in a process of its own: results, one-line errors, exit codes."""
 
+import json
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 
-from repro import assets, images
+from repro import assets, cli, images
+from repro.recipe import load_recipe
+from repro.train import train
 
 
 def repro(*arguments, **kwargs):
@@ -105,3 +112,137 @@ def test_bad_input_is_one_line_and_exit_code_2(photo, tmp_path):
     assert_one_line_error(repro("invert", photo, "-o", out, "--loss-network", "vgg99"), "vgg99", "pocket")
     assert_one_line_error(repro("invert", photo, "-o", tmp_path / "o.xyz"), ".xyz")
     assert not out.exists()
+
+
+RECIPE = """
+task = "super-resolution"
+loss_network = "pocket"
+network = { width = 0.1, num_blocks = 1 }
+training = { steps = 60, batch_size = 2, size = 32 }
+run = { held_out = 1, log_every = 1, save_every = 1000, evaluate_every = 1000, workers = 1 }
+"""
+
+
+@pytest.fixture
+def photos(tmp_path, astronaut):
+    for i in range(4):
+        images.save_image(astronaut[..., 12 * i : 12 * i + 70, : 80 + i], tmp_path / "photos" / f"{i}.png")
+    return tmp_path / "photos"
+
+
+def start(*arguments):
+    """Begin a training in a group of processes of its own, as a terminal does."""
+    environment = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-m", "repro.cli", "train", *map(str, arguments)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | environment,
+        start_new_session=True,
+    )
+
+
+def wait_for_steps(process, folder, number):
+    history = folder / "history.jsonl"
+    while not history.exists() or len(history.read_text().splitlines()) < number:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+
+
+def assert_stopped(process, folder):
+    """Check that it left cleanly; return the step that it came to."""
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    (line,) = [line for line in errors.splitlines() if line.startswith("repro:")]
+    assert line.endswith(f"; go on with: repro train --resume {folder}")
+    assert "Traceback" not in errors
+    step = torch.load(folder / "checkpoint.pt", weights_only=True)["step"]
+    assert line.startswith(f"repro: stopped at step {step} of 60;")
+    return step
+
+
+def test_an_interrupted_training_goes_on_to_the_same_network(photos, tmp_path, monkeypatch):
+    recipe, folder = tmp_path / "small.toml", tmp_path / "run"
+    recipe.write_text(RECIPE)
+    process = start(recipe, "--photos", photos, "-o", folder, "--precision", "no")
+    wait_for_steps(process, folder, 3)
+    os.killpg(process.pid, signal.SIGINT)  # Ctrl-C reaches the process that reads photos as well
+    first = assert_stopped(process, folder)
+
+    process = start("--resume", folder)
+    wait_for_steps(process, folder, first + 3)
+    os.killpg(process.pid, signal.SIGTERM)
+    second = assert_stopped(process, folder)
+    assert 3 <= first < second < 60
+
+    process = start("--resume", folder)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert errors.splitlines()[-1].startswith("60 steps; objective on held-out photos ")
+    assert errors.splitlines()[-1].endswith(f"The run is in {folder}.")
+
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    undisturbed = train(load_recipe(recipe), photos, tmp_path / "undisturbed", precision="no", progress=False)
+    weights = load_file(folder / "model.safetensors")
+    assert weights.keys() == undisturbed.network.state_dict().keys()
+    for key, value in undisturbed.network.state_dict().items():
+        assert torch.equal(weights[key], value), key
+
+
+def here(monkeypatch, *arguments):
+    """Run the command in this process; return its exit code."""
+    monkeypatch.setattr(sys, "argv", ["repro", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return ended.value.code or 0
+
+
+def test_train_takes_values_from_the_scale_and_the_command_line(photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = (
+        "train", "style", "--photos", "photos", "--style", "kelim", "--preset", "reference",
+        "--scale", "smoke", "--steps", 2, "--loss-network", "pocket", "--set", "network.width=0.1",
+        "--set", "training.size=32", "--set", "name = mine", "--precision", "no",
+    )  # fmt: skip
+    assert here(monkeypatch, *arguments) == 0
+    facts = json.loads((tmp_path / "runs" / "mine" / "run.json").read_text())
+    recipe = facts["recipe"]
+    assert (recipe["preset"], recipe["style"]["picture"], recipe["network"]["width"]) == (
+        "reference", "kelim", 0.1
+    )  # fmt: skip
+    assert (recipe["training"]["steps"], recipe["training"]["size"]) == (2, 32)
+    assert recipe["run"]["held_out"] == 2  # of the scale
+    assert facts["precision"] == "no"
+    assert (tmp_path / "runs" / "mine" / "model.safetensors").is_file()
+
+
+def test_train_says_in_one_line_what_does_not_fit(photos, tmp_path, monkeypatch, capsys):
+    recipe, run = tmp_path / "small.toml", tmp_path / "run"
+    recipe.write_text(RECIPE)
+    (tmp_path / "empty").mkdir()
+    run.mkdir()
+    (run / "run.json").write_text("{}")
+    small = (recipe, "--photos", photos, "-o", tmp_path / "new", "--precision", "no")
+    cases = [
+        ((), ["--photos FOLDER", "--resume FOLDER"]),
+        ((recipe,), ["--photos FOLDER"]),
+        ((tmp_path / "none.toml", "--photos", photos), ["none.toml: no such recipe"]),
+        ((recipe, "--photos", tmp_path / "none"), ["none: no such folder"]),
+        ((recipe, "--photos", tmp_path / "empty"), ["empty: no picture in this folder"]),
+        ((*small, "--set", "training.speed=3"), ["unknown key 'speed'", "learning_rate"]),
+        ((*small, "--set", "training.steps"), ["expected KEY=VALUE"]),
+        ((*small, "--set", "run.held_out=4"), ["cannot hold out 4 of 4 photos"]),
+        ((*small, "--precision", "half"), ["unknown precision 'half'", "bf16"]),
+        ((*small, "-o", run), ["holds a run already", "--resume"]),
+        (("style", *small[1:], "--style", "nothing", "--loss-network", "pocket", "--set", "run.held_out=1"),
+         ["'nothing' is no file", "stained_glass"]),
+        (("--resume", tmp_path / "new"), ["holds no run"]),
+        (("--resume", run, "--steps", 3), ["give nothing else"]),
+    ]  # fmt: skip
+    for arguments, words in cases:
+        assert here(monkeypatch, "train", *arguments) == 2, arguments
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("repro: ")
+        for word in words:
+            assert word in line
+    assert not (tmp_path / "new").exists()

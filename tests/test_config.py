@@ -76,4 +76,4 @@ def test_presets_cannot_be_changed():
     with pytest.raises(TypeError):
         PRESETS["mine"] = PAPER
     PAPER.style.loss.arguments()["style_layers"]["relu1_2"] = 7.0
-    assert PAPER.style.loss.style_layers["relu1_2"] == 5e-4
+    assert PAPER.style.loss.style_layers["relu1_2"] == 1e-4

@@ -1,9 +1,13 @@
 """Crops are the same for the same seed, every photo once an epoch; what cannot be used is named."""
 
+import signal
+from dataclasses import replace
+
 import pytest
 import torch
 
-from repro.data import RandomCrops, data_hash, list_photos, split
+from repro.config import MODERN
+from repro.data import RandomCrops, data_hash, list_photos, split, training_loader
 from repro.images import load_image, resize, save_image
 
 
@@ -80,7 +84,7 @@ def test_a_photo_that_cannot_be_read_is_skipped_with_a_warning(photos, tmp_path)
         items = [crops[i] for i in range(8)]
     assert all(item.shape == (3, 8, 8) for item in items)
     nothing = RandomCrops([broken], 8, 1)
-    with pytest.raises(RuntimeError, match=r"20 photos in a row .*broken"):
+    with pytest.raises(ValueError, match=r"20 photos in a row .*broken"):
         nothing[0]
 
 
@@ -115,3 +119,76 @@ def test_a_photo_that_is_too_small_is_skipped(photos, tmp_path):
     assert "small.png: 90 x 30 px is too small for pieces of 40 px" in "".join(
         drawn[0].skipped + drawn[1].skipped
     )
+
+
+TRAINING = replace(MODERN.style.training, steps=6, batch_size=2, size=16)
+
+
+def _batches(photos, first=0, workers=0, training=TRAINING, seed=5):
+    loader = training_loader(photos, training, seed, first, workers, processes=1)
+    return [(image, list(names), list(skipped)) for image, names, skipped in loader]
+
+
+def _same(a, b):
+    return len(a) == len(b) and all(
+        torch.equal(x, y) and rest == other for (x, *rest), (y, *other) in zip(a, b, strict=True)
+    )
+
+
+def test_a_loader_gives_all_batches_of_a_run(photos):
+    batches = _batches(photos)
+    assert len(batches) == 6
+    crops = RandomCrops(photos, 16, 12, seed=5, scale=(0.6, 1.0))
+    for i, (image, names, skipped) in enumerate(batches):
+        assert torch.equal(image, torch.stack([crops[2 * i], crops[2 * i + 1]]))
+        assert names == [crops.draw(2 * i).path.name, crops.draw(2 * i + 1).path.name]
+        assert skipped == ["", ""]
+    assert not _same(batches, _batches(photos, seed=6))
+
+
+@pytest.mark.parametrize("first", [1, 3, 5, 6])
+def test_a_loader_goes_on_where_another_one_stopped(photos, first):
+    assert _same(_batches(photos, first), _batches(photos)[first:])
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # on a machine of few cores
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # Python 3.12
+@pytest.mark.parametrize("workers", [1, 3])
+def test_batches_do_not_depend_on_the_number_of_workers(photos, workers):
+    assert _same(_batches(photos, 2, workers), _batches(photos, 2))
+
+
+def test_loading_leaves_the_random_state_alone(photos):
+    before = torch.get_rng_state()
+    _batches(photos)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_loader_says_what_it_skipped(photos, tmp_path):
+    small, broken = tmp_path / "small.png", tmp_path / "broken.png"
+    save_image(torch.rand(1, 3, 9, 30), small)
+    broken.write_text("no picture")
+    batches = _batches([small, broken, photos[0]])
+    assert {name for _, names, _ in batches for name in names} == {photos[0].name}
+    lines = set("\n".join(line for _, _, skipped in batches for line in skipped).split("\n")) - {""}
+    assert lines == {
+        f"{small}: 30 x 9 px is too small for pieces of 16 px",
+        f"{broken}: not a picture in a format that Pillow reads",
+    }
+
+
+def test_a_loader_refuses_what_cannot_be_trained_on(photos):
+    with pytest.raises(ValueError, match="a batch of 2 cannot be divided among 4 processes"):
+        training_loader(photos, TRAINING, 0, 0, 0, processes=4)
+    with pytest.raises(ValueError, match=r"20 photos in a row .* too small for pieces of 64 px"):
+        training_loader(photos, replace(TRAINING, size=64), 0, 0, 1, processes=1)
+
+
+def test_workers_leave_interrupts_to_the_main_process(photos):
+    loader = training_loader(photos, TRAINING, 0, 0, 1, processes=1)
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        loader.worker_init_fn(0)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -17,7 +17,7 @@ LAYERS = [
     {"assets", "metrics", "degradations", "recipe", "runtime"},
     {"loss_network", "data", "datasets", "run_folder"},
     {"teachers", "build"},
-    {"evaluation"},
+    {"evaluation", "pretrained"},
     {"optimize_image", "train", "distill", "inference", "export"},
     {"experiments", "figures"},
     {"cli"},

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch.autograd import gradcheck
+from torch.autograd import gradcheck, gradgradcheck
 
 from repro.losses import (
     PerceptualLoss,
@@ -42,6 +42,31 @@ def test_gram_matrix_is_equation_3():
     assert torch.allclose(gram, expected)
     assert torch.equal(gram, gram.transpose(1, 2))
     assert (torch.linalg.eigvalsh(gram) > -1e-12).all()
+
+
+LAYOUTS = pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+
+
+@LAYOUTS
+def test_gram_matrix_has_first_and_second_derivatives(layout):
+    features = torch.randn(2, 3, 4, 5, dtype=torch.float64).contiguous(memory_format=layout).requires_grad_()
+    assert gradcheck(gram_matrix, features)
+    assert gradgradcheck(gram_matrix, features)
+
+
+@LAYOUTS
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+def test_gradient_of_gram_matrix_in_the_layout_of_its_input(layout, dtype):
+    features = torch.randn(2, 6, 4, 5, dtype=dtype).contiguous(memory_format=layout).requires_grad_()
+    upstream = torch.randn(2, 6, 6, dtype=torch.promote_types(dtype, torch.float32))  # not symmetric
+    (gradient,) = torch.autograd.grad(gram_matrix(features), features, upstream)
+    exact = features.detach().double().requires_grad_()
+    gram = torch.einsum("nchw,ndhw->ncd", exact, exact) / (6 * 4 * 5)
+    (expected,) = torch.autograd.grad(gram, exact, upstream.double())
+    assert gradient.dtype == dtype
+    assert gradient.is_contiguous(memory_format=layout)
+    rounding = {torch.float64: 1e-14, torch.float32: 1e-6, torch.bfloat16: 4e-3}[dtype]
+    assert (gradient.double() - expected).abs().max() < rounding * expected.abs().max()
 
 
 def test_gram_matrix_forgets_positions_and_sizes():
@@ -173,3 +198,26 @@ def test_total_variation_alone_needs_no_network():
     assert loss(image)["tv"].item() == pytest.approx(total_variation(255 * image, "half_sum").item())
     with pytest.raises(ValueError, match="no term"):
         PerceptualLoss(_Stub())
+
+
+def test_pixel_term_is_on_the_scale_of_the_loss_network():
+    stub, image, target = _Stub(), torch.rand(2, 3, 4, 5, requires_grad=True), torch.rand(2, 3, 4, 5)
+    loss = PerceptualLoss(stub, {"a": 1.0}, pixel_weight=0.5)
+    loss.set_targets(content=target)
+    terms = loss(image)
+    assert list(terms) == ["content/a", "pixel"]
+    expected = 0.5 * (255 * image - 255 * target).square().mean()
+    assert torch.allclose(terms["pixel"], expected)
+    (gradient,) = torch.autograd.grad(terms["pixel"], image)
+    assert torch.allclose(gradient, 255**2 * (image - target).detach() / image.numel())
+
+
+def test_pixel_term_needs_its_target_and_no_network():
+    loss = PerceptualLoss(lambda image, layers: pytest.fail("was asked"), pixel_weight=1.0)
+    image = torch.zeros(1, 3, 4, 5)
+    with pytest.raises(RuntimeError, match=r"no content target: call set_targets\(content=...\) first"):
+        loss(image)
+    loss.set_targets(content=image + 1 / 255)
+    assert loss(image)["pixel"].item() == pytest.approx(1.0)
+    with pytest.raises(ValueError, match="differ in shape"):
+        loss(image[..., :4])

@@ -127,6 +127,14 @@ def photo(name: str, size: int | None = None) -> Tensor:
     return image if size is None else resize_longest(image, size)
 
 
+def photo_files() -> list[Path]:
+    """Return the files of :data:`PHOTOS`, for a training run that needs nothing else."""
+    from skimage import data
+
+    files = {"motorcycle": "motorcycle_left.png", "rocket": "rocket.jpg"}
+    return [Path(data.__file__).parent / files.get(name, f"{name}.png") for name in PHOTOS]
+
+
 def painting(name: str, size: int | None = None) -> Tensor:
     """Return a painting of :data:`PAINTINGS`, downloaded into the cache the first time.
 

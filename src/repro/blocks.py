@@ -40,9 +40,9 @@ class InstanceNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         dtype = torch.promote_types(x.dtype, torch.float32)
         weight, bias = self.weight.to(dtype), self.bias.to(dtype)
-        # One group per channel is instance normalisation, and unlike F.instance_norm it takes the 1x1 feature
-        # maps of a very small picture. On CPUs it takes half precision with weights in float32, and then keeps
-        # its statistics in float32 too, several times faster than by way of a converted copy.
+        # One group per channel is instance normalisation, and unlike F.instance_norm it takes the 1x1
+        # feature maps of a very small picture. On CPUs it takes half precision with weights in float32 and
+        # then keeps its statistics in float32 too, several times faster than by way of a converted copy.
         y = x if x.device.type == "cpu" and weight.dtype == torch.float32 else x.to(dtype)
         return torch.group_norm(y, len(weight), weight, bias, self.eps).to(x.dtype)
 

@@ -8,13 +8,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from . import assets, patterns
 from .config import LossConfig, TrainingConfig
 from .degradations import low_resolution
 from .images import load_image
-from .loss_network import LossNetwork
+from .loss_network import LAYERS, LossNetwork
 from .losses import PerceptualLoss
 from .recipe import Recipe, StyleConfig
 from .transform_nets import StyleTransferNet, SuperResolutionNet
@@ -52,7 +53,8 @@ def prepare_input(recipe: Recipe, image: Tensor) -> Tensor:
     """Return what the network is given for a photo: the photo itself, or a low-resolution version of it."""
     if recipe.task == "style":
         return image
-    return low_resolution(image, recipe.super_resolution.factor, recipe.super_resolution.blur)
+    with torch.autocast(image.device.type, enabled=False):  # pixels are not rounded to half precision
+        return low_resolution(image, recipe.super_resolution.factor, recipe.super_resolution.blur)
 
 
 def learning_rate_factor(training: TrainingConfig) -> Callable[[int], float]:
@@ -78,8 +80,11 @@ def restrict(recipe: Recipe, loss_network: LossNetwork, say: Callable[[str], Non
     """Return the recipe without the style layers that the loss network's weights do not reach, and say so.
 
     Raises:
-        ValueError: none is left, or the content layer is not there.
+        ValueError: none is left, or the content layer is not there, or there is no layer of that name.
     """
+    for layer in (*recipe.loss.content_layers, *recipe.loss.style_layers):
+        if layer not in LAYERS:
+            raise ValueError(f"unknown layer {layer!r} in the recipe; known: {', '.join(LAYERS)}")
     loss = recipe.loss.restrict(loss_network.layers)
     missing = sorted(set(recipe.loss.style_layers) - set(loss.style_layers))
     if missing:

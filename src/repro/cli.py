@@ -144,7 +144,8 @@ def distill(
 @app.command(
     epilog="Examples: **repro train style --style painting.jpg --photos photos/ -o runs/mine**; "
     "**repro train recipes/x4.toml --photos coco2014 --set training.steps=20000**; "
-    "**repro train --resume runs/mine**. Several GPUs or machines: **accelerate launch -m repro.cli train ...**"
+    "**repro train --resume runs/mine**. "
+    "Several GPUs or machines: **accelerate launch -m repro.cli train ...**"
 )
 def train(
     recipe: Annotated[
@@ -166,9 +167,12 @@ def train(
         str | None, typer.Option(help="auto, vgg16, vgg16-torchvision or pocket.")
     ] = None,
     change: Annotated[
-        list[str] | None, typer.Option("--set", help="Any value of the recipe, as KEY=VALUE; may be repeated.")
+        list[str] | None,
+        typer.Option("--set", help="Any value of the recipe, as KEY=VALUE; may be repeated."),
     ] = None,
-    precision: Annotated[str, typer.Option(help="auto, no (float32), bf16 or fp16.")] = "auto",
+    precision: Annotated[
+        str | None, typer.Option(help="auto (the default), no (float32), bf16 or fp16.")
+    ] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
 ) -> None:
     """Train a network for style transfer or super-resolution; Ctrl-C saves the run and leaves."""
@@ -178,7 +182,7 @@ def train(
     from .train import train as run
 
     if resume is not None:
-        if recipe or photos or run_folder or style or preset or scale or steps or loss_network or change:
+        if any((recipe, photos, run_folder, style, preset, scale, steps, loss_network, change, precision)):
             raise ValueError("--resume takes everything from the run's folder; give nothing else")
         _trained(lambda: go_on(resume))
         return
@@ -195,7 +199,8 @@ def train(
             overrides[key] = value
     chosen = load_recipe(recipe, scale, overrides)
     folder = datasets.path(photos) if photos in datasets.DATASETS else Path(photos)
-    _trained(lambda: run(chosen, folder, run_folder or Path("runs") / chosen.name, precision=precision))
+    output = run_folder or Path("runs") / chosen.name
+    _trained(lambda: run(chosen, folder, output, precision=precision or "auto"))
 
 
 data_app = typer.Typer(help="Data sets: which there are, and getting them.", no_args_is_help=True)
@@ -244,16 +249,22 @@ def _assignment(item: str) -> tuple[str, object]:
 
 
 def _trained(run) -> None:
+    from .runtime import is_main_process
     from .train import TrainingStopped
 
     try:
         result = run()
     except TrainingStopped as error:
-        _say(f"repro: {error}")
+        if is_main_process():
+            _say(f"repro: {error}")
         raise typer.Exit(130) from None
+    if not is_main_process():
+        return
     last = [row["evaluation"] for row in result.history if "evaluation" in row][-1]
     steps = result.history[-1]["step"]
-    _say(f"{steps} steps; objective on held-out photos {last['objective']:.4g}. The run is in {result.folder}.")
+    _say(
+        f"{steps} steps; objective on held-out photos {last['objective']:.4g}. The run is in {result.folder}."
+    )
 
 
 def _load_network(name: str, layers: list[str] | None = None):

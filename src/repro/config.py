@@ -32,8 +32,8 @@ class LossConfig:
         modern="as the released code",
     )
     style_layers: Mapping[str, float] = _source(
-        paper="section 4.1: these four; the weight is not given, ours brings the sum of the terms to the "
-        "order of the released code's; none for super-resolution",
+        paper="section 4.1: these four; the weight is not given, ours brings the sum of the terms at "
+        "photos to that of the released code; none for super-resolution",
         reference="train.lua: layers 4, 9, 16, 23, weight 5 each; none for super-resolution",
         modern="as the released code",
     )
@@ -182,7 +182,7 @@ _REFERENCE_SR_LOSS = replace(
 )
 _PAPER_LOSS = LossConfig(
     content_layers=_weights(["relu3_3"], 1.0),
-    style_layers=_weights(STYLE_LAYERS, 5e-4),
+    style_layers=_weights(STYLE_LAYERS, 1e-4),
     pixel_weight=0.0,
     tv_weight=1e-6,
     style_reduction="sum",

@@ -103,7 +103,11 @@ class RandomCrops(Dataset):
         return image
 
     def draw(self, index: int) -> Crop:
-        """Return item ``index`` with the file it is from and a line for each photo that was skipped."""
+        """Return item ``index`` with the file it is from and a line for each photo that was skipped.
+
+        Raises:
+            ValueError: 20 photos in a row could not be used.
+        """
         if not 0 <= index < self.length:
             raise IndexError(index)
         rng = np.random.default_rng((self.seed, index))
@@ -123,7 +127,7 @@ class RandomCrops(Dataset):
             except (OSError, ValueError) as error:
                 skipped.append(str(error))
             choice = rng.integers(len(self.paths))
-        raise RuntimeError(f"20 photos in a row could not be used, the last one because {skipped[-1]}")
+        raise ValueError(f"20 photos in a row could not be used, the last one because {skipped[-1]}")
 
     def _cut(self, image: Tensor, rng: np.random.Generator) -> Tensor:
         if self.crop != "whole":
@@ -163,6 +167,9 @@ def training_loader(
         first: number of steps that are done.
         workers: processes that read.
         processes: number of processes that train and share each batch.
+
+    Raises:
+        ValueError: the batch cannot be divided, or the photos cannot be used.
     """
     if training.batch_size % processes:
         raise ValueError(f"a batch of {training.batch_size} cannot be divided among {processes} processes")
@@ -178,15 +185,19 @@ def training_loader(
         )
     )
     remaining = Subset(pieces, range(first * training.batch_size, len(pieces)))
+    if len(remaining):
+        remaining[0]  # photos that cannot be used are found here, not by a worker with its pages of traceback
     return DataLoader(
         remaining,
         training.batch_size,
         num_workers=workers,
-        worker_init_fn=_ignore_interrupt,
+        worker_init_fn=_leave_signals_to_the_main_process,
         generator=torch.Generator().manual_seed(seed),
         pin_memory=torch.cuda.is_available(),
     )
 
 
-def _ignore_interrupt(worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process decides when to stop
+def _leave_signals_to_the_main_process(worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A batch system signals all processes. A second SIGTERM, with which the main process ends this one, does.
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(number, signal.SIG_DFL))

@@ -24,6 +24,11 @@ class Judge:
     Called with a network it returns values by name, and one picture, (1, 3, H, W), of the first photos. For
     style transfer the picture's rows are photos and results; for super-resolution bicubic upsampling,
     results and originals, with PSNR (dB) and SSIM on Y and the feature distance at relu2_2 among the values.
+
+    A photo that cannot be read is left out; ``skipped`` has a line for each.
+
+    Raises:
+        ValueError: no photo can be read.
     """
 
     def __init__(
@@ -35,7 +40,15 @@ class Judge:
         device: torch.device,
     ) -> None:
         self.recipe, self.loss, self.loss_network = recipe, loss, loss_network
-        self.images = [self._square(load_image(path)).to(device) for path in paths]
+        self.images: list[Tensor] = []
+        self.skipped: list[str] = []
+        for path in paths:
+            try:
+                self.images.append(self._square(load_image(path)).to(device))
+            except (OSError, ValueError) as error:
+                self.skipped.append(str(error))
+        if not self.images:
+            raise ValueError(f"none of the held-out photos can be used: {'; '.join(self.skipped)}")
 
     def _square(self, image: Tensor) -> Tensor:
         size = self.recipe.training.size

@@ -201,8 +201,7 @@ def available_layers(tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
 
 def _conv(tensors: Mapping[str, Tensor], key: str) -> nn.Conv2d:
     weight, bias = tensors[f"{key}.weight"].float(), tensors[f"{key}.bias"].float()
-    conv = nn.utils.skip_init(
-        nn.Conv2d, weight.shape[1], weight.shape[0], weight.shape[2], padding=weight.shape[2] // 2
-    )
+    size = weight.shape[2]
+    conv = nn.Conv2d(weight.shape[1], weight.shape[0], size, padding=size // 2, device="meta")
     conv.weight, conv.bias = nn.Parameter(weight), nn.Parameter(bias)
     return conv

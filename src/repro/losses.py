@@ -38,7 +38,7 @@ def gram_matrix(features: Tensor) -> Tensor:
 
 
 class _SelfProduct(torch.autograd.Function):
-    """psi psi^T with half the work in the backward pass: as psi comes twice, autograd would make two products.
+    """psi psi^T with half the work on the way back: as psi comes twice, autograd makes two products.
 
     The gradient has the memory layout of psi, (C, HW) or (HW, C), so that nothing has to be turned around.
     """

@@ -29,13 +29,15 @@ and with everything that can be said::
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from .config import PRESETS, LossConfig, TrainingConfig
+from .losses import StyleReduction, TVReduction
 
 TASKS = ("style", "super-resolution")
 
@@ -79,7 +81,7 @@ class Recipe:
     style: StyleConfig
     super_resolution: SuperResolutionConfig
     loss: LossConfig
-    network: Mapping[str, Any] = field(hash=False)
+    network: Mapping[str, Any]
     training: TrainingConfig
     run: RunConfig
 
@@ -135,7 +137,7 @@ def load_recipe(
             raise FileNotFoundError(f"{path}: no such recipe; give a TOML file, or {' or '.join(TASKS)}")
         try:
             tables = {"name": path.stem, **tomllib.loads(path.read_text(encoding="utf-8"))}
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"{path}: not a TOML file ({error})") from None
     if scale is not None and scale not in SCALES:
         raise ValueError(f"unknown scale {scale!r}; known: {', '.join(SCALES)}")
@@ -145,12 +147,16 @@ def load_recipe(
     if scale == "paper":
         tables = {key: value for key, value in tables.items() if key not in ("training", "run")}
     for table, values in SCALES.get(scale or "", {}).items():
-        tables[table] = {**tables.get(table, {}), **values}
+        tables[table] = _table(tables, table, str(source)) | values
+    recipe = from_dict(tables, str(source))
+    if not overrides:
+        return recipe
+    tables = recipe.to_dict()
     for key, value in overrides.items():
         *parents, last = key.split(".")
         table = tables
         for parent in parents:
-            table[parent] = dict(table.get(parent, {}))
+            table[parent] = _table(table, parent, str(source))
             table = table[parent]
         table[last] = value
     return from_dict(tables, str(source))
@@ -165,7 +171,7 @@ def from_dict(tables: Mapping[str, Any], source: str = "recipe") -> Recipe:
     task, preset = tables.get("task"), tables.get("preset", "modern")
     if task not in TASKS:
         raise ValueError(f"{source}: task is {task!r}; expected one of {', '.join(TASKS)}")
-    if preset not in PRESETS:
+    if preset not in tuple(PRESETS):
         raise ValueError(f"{source}: preset is {preset!r}; expected one of {', '.join(PRESETS)}")
     config = PRESETS[preset].style if task == "style" else PRESETS[preset].super_resolution
     network = {**config.network.arguments(), "width": 1.0, "num_blocks": 5 if task == "style" else 4}
@@ -189,12 +195,11 @@ def from_dict(tables: Mapping[str, Any], source: str = "recipe") -> Recipe:
         default = defaults[key]
         if isinstance(default, (str, int)):
             values[key] = _checked(f"{source}: {key}", value, default)
-        elif not isinstance(value, Mapping):
-            raise ValueError(f"{source}: {key} is a table, got {value!r}")
         else:
-            before = dict(default) if isinstance(default, dict) else _as_dict(default)
-            _check_keys(value, before, f"{source}: [{key}]")
-            changed = {k: _checked(f"{source}: {key}.{k}", v, before[k]) for k, v in value.items()}
+            before = default if isinstance(default, dict) else _as_dict(default)
+            table = _table(tables, key, source)
+            _check_keys(table, before, f"{source}: [{key}]")
+            changed = {k: _checked(f"{source}: {key}.{k}", v, before[k]) for k, v in table.items()}
             values[key] = default | changed if isinstance(default, dict) else replace(default, **changed)
     recipe = Recipe(**values)
     _check(recipe, source)
@@ -203,6 +208,14 @@ def from_dict(tables: Mapping[str, Any], source: str = "recipe") -> Recipe:
 
 def _as_dict(config: Any) -> dict[str, Any]:
     return {f.name: getattr(config, f.name) for f in fields(config)}
+
+
+def _table(tables: Mapping[str, Any], key: str, source: str) -> dict[str, Any]:
+    """Return a copy of the table ``key``, an empty one if it is not there."""
+    table = tables.get(key, {})
+    if not isinstance(table, Mapping):
+        raise ValueError(f"{source}: {key} is {table!r}; expected a table")
+    return dict(table)
 
 
 def _check_keys(tables: Mapping[str, Any], known: Any, source: str) -> None:
@@ -214,7 +227,7 @@ def _check_keys(tables: Mapping[str, Any], known: Any, source: str) -> None:
 def _checked(name: str, value: Any, default: Any) -> Any:
     """Return ``value`` if it is of the kind of ``default``; a whole number will do for a real one."""
     if isinstance(default, Mapping):
-        if isinstance(value, Mapping) and all(isinstance(v, (int, float)) for v in value.values()):
+        if isinstance(value, Mapping) and all(type(v) in (int, float) for v in value.values()):
             return {layer: float(weight) for layer, weight in value.items()}
         raise ValueError(f"{name}: expected weights by layer, such as {{ relu3_3 = 1.0 }}, got {value!r}")
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
@@ -238,14 +251,25 @@ def _check(recipe: Recipe, source: str) -> None:
         "style.size": recipe.style.size,
     }
     for key, value in positive.items():
-        if value <= 0:
+        if not 0 < value < math.inf:
             raise ValueError(f"{source}: {key} must be positive, got {value}")
-    if training.schedule not in ("constant", "cosine"):
-        raise ValueError(f"{source}: training.schedule is {training.schedule!r}; use constant or cosine")
-    if training.crop not in ("random", "patch", "whole"):
-        raise ValueError(f"{source}: training.crop is {training.crop!r}; use random, patch or whole")
-    if run.workers < 0:
-        raise ValueError(f"{source}: run.workers must be at least 0, got {run.workers}")
+    not_negative = {
+        "seed": recipe.seed,
+        "run.workers": run.workers,
+        "super_resolution.blur": recipe.super_resolution.blur,
+    }
+    for key, value in not_negative.items():
+        if not 0 <= value < math.inf:
+            raise ValueError(f"{source}: {key} must be at least 0, got {value}")
+    choices = {
+        "training.schedule": (training.schedule, ("constant", "cosine")),
+        "training.crop": (training.crop, ("random", "patch", "whole")),
+        "loss.style_reduction": (recipe.loss.style_reduction, get_args(StyleReduction)),
+        "loss.tv_reduction": (recipe.loss.tv_reduction, get_args(TVReduction)),
+    }
+    for key, (value, known) in choices.items():
+        if value not in known:
+            raise ValueError(f"{source}: {key} is {value!r}; use {' or '.join(known)}")
     if recipe.task == "super-resolution":
         factor = recipe.super_resolution.factor
         if factor not in (4, 8):

@@ -10,7 +10,7 @@
 ``model.safetensors`` the weights at the end
 ===================== ============================================================================
 
-Every file is written whole or not at all.
+Every file is written whole or not at all; only the last line of the history can be cut off.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,9 @@ import torch
 
 from . import __version__
 from .files import atomic_path
+
+# What atomic_path calls the files of a run until they are complete.
+_TEMPORARY = (".checkpoint-*.pt", ".best-*.safetensors", ".model-*.safetensors", "samples/.step_*-*.jpg")
 
 
 class RunFolder:
@@ -65,7 +69,7 @@ class RunFolder:
             raise FileNotFoundError(f"{self.path}: holds no run (no run.json)")
         try:
             return json.loads(path.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
+        except ValueError as error:  # no JSON, or no text at all
             raise ValueError(f"{path}: damaged ({error})") from None
 
     def save(self, state: Mapping[str, Any]) -> None:
@@ -79,15 +83,17 @@ class RunFolder:
         Raises:
             ValueError: the file is not a checkpoint.
         """
-        for leftover in self.path.glob(".checkpoint-*"):  # of a process that was killed while it wrote
-            leftover.unlink()
-        state = None
+        for pattern in _TEMPORARY:  # of a process that was killed while it wrote
+            for leftover in self.path.glob(pattern):
+                leftover.unlink(missing_ok=True)
+        state, step = None, 0
         if self.checkpoint.is_file():
             try:
                 state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
-            except Exception as error:  # torch raises many kinds
-                raise ValueError(f"{self.checkpoint}: damaged or not a checkpoint ({error})") from None
-        step = state["step"] if state else 0
+                step = state["step"]
+            except Exception as error:  # torch raises many kinds, with pages of advice
+                reason = type(error).__name__
+                raise ValueError(f"{self.checkpoint}: damaged or not a checkpoint ({reason})") from None
         kept = [row for row in read_history(self.path) if row["step"] <= step]
         with atomic_path(self.history) as temporary:
             temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
@@ -181,8 +187,6 @@ def read_history(folder: str | Path) -> list[dict[str, Any]]:
 
 def provenance() -> dict[str, Any]:
     """Return what a result should say of the software and the machine that made it."""
-    import torchvision
-
     if torch.cuda.is_available():
         device = torch.cuda.get_device_name()
     else:
@@ -192,7 +196,7 @@ def provenance() -> dict[str, Any]:
         "git_commit": _git_commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
+        "torchvision": version("torchvision"),
         "device": device,
     }
 

@@ -38,6 +38,13 @@ def default_precision() -> str:
     return "bf16" if native else "no"
 
 
+def is_main_process() -> bool:
+    """Whether this process is the only one or the first of several; that one writes and speaks."""
+    from accelerate.state import PartialState
+
+    return PartialState().is_main_process
+
+
 def any_process(accelerator: Any, flag: bool) -> bool:
     """Whether any process says so; they all have to stop at the same step."""
     if accelerator.num_processes == 1:

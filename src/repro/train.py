@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import broadcast_object_list
 from torch import Tensor
 from tqdm import tqdm
 
@@ -113,22 +114,29 @@ class Trainer:
         self.recipe = recipe = restrict(recipe, loss_network, self.say)
         style = load_style(recipe.style) if recipe.task == "style" else None
         self.run = RunFolder(folder)
-        if self.is_main:
-            self._begin(paths, photos, train_paths, held_out, loss_network, style, resume)
-        self.accelerator.wait_for_everyone()
 
         device, processes = self.accelerator.device, self.accelerator.num_processes
         loss_network.to(device, memory_format=torch.channels_last)
         self.loss = build_loss(recipe.loss, loss_network, processes)
+        objective = build_loss(recipe.loss, loss_network, processes=1)
         if style is not None:
             with self.accelerator.autocast():
                 self.loss.set_targets(style=style.to(device))
-        self.judge = Judge(recipe, held_out, self.loss, loss_network, device)
+            objective.style_targets = self.loss.style_targets
+        self.judge = Judge(recipe, held_out, objective, loss_network, device)
 
         torch.manual_seed(recipe.seed)
-        network = build_network(recipe).to(memory_format=torch.channels_last)
+        # The convolutions are faster with channels last, but on CPUs instance normalisation in bfloat16 is so
+        # much slower there that the network as a whole is slower; see benchmarks/train_step.py.
+        half_on_cpu = device.type == "cpu" and self.accelerator.mixed_precision != "no"
+        self.layout = torch.contiguous_format if half_on_cpu else torch.channels_last
+        network = build_network(recipe).to(memory_format=self.layout)
         optimizer = torch.optim.Adam(network.parameters(), lr=recipe.training.learning_rate)
-        state = self.run.load() if resume else None
+        if self.is_main:  # everything that the recipe asks for could be made
+            self._begin(paths, photos, train_paths, held_out, loss_network, style, resume)
+        self.accelerator.wait_for_everyone()
+        states = [self.run.load() if resume and self.is_main else None]
+        (state,) = broadcast_object_list(states)  # other machines need not see the folder
         if state:
             network.load_state_dict(state["network"])
             optimizer.load_state_dict(state["optimizer"])
@@ -136,6 +144,7 @@ class Trainer:
             network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)
         self.step = state["step"] if state else 0
         self.meter = Meter(state)
+        self.meter.skip(self.judge.skipped, self.say)
         loader = training_loader(
             train_paths, recipe.training, recipe.seed, self.step, recipe.run.workers, processes
         )
@@ -170,6 +179,7 @@ class Trainer:
                         shown = (f"{name} {value:.3g}" for name, value in row["train"].items())
                         bar.set_postfix_str(", ".join(shown), refresh=False)
                     if stop and self.step < steps:
+                        self.accelerator.wait_for_everyone()  # a launcher ends the others when one leaves
                         raise TrainingStopped(
                             f"stopped at step {self.step} of {steps}; go on with: "
                             f"repro train --resume {self.run.path}"
@@ -181,7 +191,7 @@ class Trainer:
         """Make one step on a batch (N, 3, H, W); return the terms and their sum ``total``."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.training.learning_rate * self.factor(self.step)
-        image = image.contiguous(memory_format=torch.channels_last)
+        image = image.contiguous(memory_format=self.layout)
         output = self.network(prepare_input(self.recipe, image))
         with self.accelerator.autocast():
             self.loss.set_targets(content=image)
@@ -214,10 +224,20 @@ class Trainer:
         return row
 
     def evaluate(self) -> None:
-        """Judge the network on held-out photos, keep a sample picture, and the weights if the best so far."""
+        """Judge the network on held-out photos, keep a sample picture, and the weights if the best so far.
+
+        Raises:
+            FloatingPointError: the objective is NaN or infinite.
+        """
         network = self.accelerator.unwrap_model(self.network).eval()
         with self.accelerator.autocast():
             values, sample = self.judge(network)
+        if not math.isfinite(values["objective"]):
+            bad = [name for name, value in values.items() if not math.isfinite(value)]
+            raise FloatingPointError(
+                f"step {self.step}: not finite on held-out photos: {', '.join(bad)}; "
+                "the last checkpoint stays"
+            )
         self.run.log({"step": self.step, "seconds": self.meter.seconds(), "evaluation": values})
         save_image(sample, self.run.path / "samples" / f"step_{self.step:06d}.jpg")
         if values["objective"] < self.meter.best:
@@ -284,7 +304,7 @@ class Trainer:
         before = self.run.description()
         before["photos"]["folder"] = facts["photos"]["folder"]  # may have been moved
         for name, fact in facts.items():
-            if before[name] != fact:
+            if before.get(name) != fact:
                 raise ValueError(
                     f"{self.run.path}: cannot go on, as {name.replace('_', ' ')} is not what the run began "
                     "with; see its run.json, or begin a new run"

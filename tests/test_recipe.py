@@ -1,0 +1,211 @@
+"""Recipes say everything about a run: what a file leaves out comes from its preset, mistakes are named."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from repro.config import PRESETS
+from repro.recipe import SCALES, RunConfig, StyleConfig, SuperResolutionConfig, from_dict, load_recipe
+
+TASKS = {"style": "style", "super-resolution": "super_resolution"}  # and where a preset keeps it
+# `pocket` is the recipe of a loss network; `repro.distill` reads it.
+RECIPES = sorted(Path(__file__).parents[1].joinpath("recipes").glob("*.toml"))
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a recipe file and return its path."""
+
+    def write(text, name="mine.toml"):
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("task", TASKS)
+def test_what_is_left_out_comes_from_the_preset(task, preset):
+    recipe = load_recipe(task, overrides={"preset": preset})
+    config = getattr(PRESETS[preset], TASKS[task])
+    assert (recipe.name, recipe.task, recipe.preset, recipe.seed) == (task, task, preset, 0)
+    assert (recipe.loss, recipe.training, recipe.run) == (config.loss, config.training, RunConfig())
+    assert recipe.network == {
+        **config.network.arguments(),
+        "width": 1.0,
+        "num_blocks": {"style": 5, "super-resolution": 4}[task],  # supplement, Tables 1 and 2
+    }
+    assert (recipe.style, recipe.super_resolution) == (StyleConfig("", 256), SuperResolutionConfig(4, 1.0))
+    assert recipe.loss_network == "auto"
+
+
+def test_the_preset_is_modern_unless_it_is_named():
+    assert load_recipe("style").preset == from_dict({"task": "style"}).preset == "modern"
+
+
+def test_a_file_changes_what_it_names_and_nothing_else(write):
+    path = write("""
+        task = "super-resolution"
+        preset = "paper"
+        loss_network = "pocket"
+        seed = 7
+        super_resolution.factor = 8
+        [loss]
+        content_layers = { relu1_2 = 2, relu2_2 = 0.5 }
+        pixel_weight = 1
+        [network]
+        norm = "none"
+        width = 0.5
+        [training]
+        steps = 10
+        learning_rate = 1
+        [run]
+        held_out = 3
+    """)
+    recipe, preset = load_recipe(path), PRESETS["paper"].super_resolution
+    assert (recipe.name, recipe.preset, recipe.loss_network, recipe.seed) == ("mine", "paper", "pocket", 7)
+    assert recipe.super_resolution == SuperResolutionConfig(factor=8)
+    layers = {"relu1_2": 2.0, "relu2_2": 0.5}
+    assert recipe.loss == replace(preset.loss, content_layers=layers, pixel_weight=1.0)
+    assert recipe.network == {**preset.network.arguments(), "norm": "none", "width": 0.5, "num_blocks": 4}
+    assert recipe.training == replace(preset.training, steps=10, learning_rate=1.0)
+    assert isinstance(recipe.training.learning_rate, float)
+    assert recipe.run == RunConfig(held_out=3)
+    assert load_recipe(write('task = "style"\nname = "waves"')).name == "waves"
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_scales(task, write):
+    path = write(f'task = "{task}"\n[training]\nsteps = 7\nlearning_rate = 0.5\n[run]\nlog_every = 3')
+    as_it_is, smoke, book, paper = (load_recipe(path, scale) for scale in (None, *SCALES))
+    training = getattr(PRESETS["modern"], TASKS[task]).training
+    assert (as_it_is.training.steps, as_it_is.training.size) == (7, training.size)
+    assert (smoke.training.steps, smoke.training.batch_size, smoke.training.size) == (4, 2, 64)
+    assert (book.training.steps, book.training.size, book.run.workers) == (100, 96, 0)
+    assert smoke.training.learning_rate == book.training.learning_rate == 0.5
+    assert (paper.training, paper.run) == (training, RunConfig())
+    assert paper.training.steps == {"style": 40_000, "super-resolution": 200_000}[task]
+    assert load_recipe(path, "smoke", {"training.steps": 9}).training.steps == 9  # overrides come last
+    with pytest.raises(ValueError, match=r"unknown scale 'huge'; known: smoke, book, paper"):
+        load_recipe(path, "huge")
+
+
+def test_overrides_by_dotted_key(write):
+    path = write('task = "style"\n[style]\npicture = "kelim"\nsize = 64')
+    overrides = {
+        "seed": 3,
+        "style.picture": "a.jpg",
+        "training.mirror": False,
+        "loss.style_layers.relu4_3": 2,
+        "loss.content_layers": {"relu2_2": 3},
+    }
+    recipe = load_recipe(path, overrides=overrides)
+    assert (recipe.seed, recipe.style, recipe.training.mirror) == (3, StyleConfig("a.jpg", 64), False)
+    before = PRESETS["modern"].style.loss.style_layers
+    assert recipe.loss.style_layers == {**before, "relu4_3": 2.0}  # one layer is changed, the others stay
+    assert recipe.loss.content_layers == {"relu2_2": 3.0}
+    assert load_recipe(path, overrides={"preset": "paper"}).loss == PRESETS["paper"].style.loss
+    assert overrides["seed"] == 3  # the caller's own are left alone
+    assert load_recipe(path).seed == 0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"sed": 1}, r"unknown key 'sed'; known: name, task, .*style, loss"),
+        ({"training.step": 1}, r"\[training\]: unknown key 'step'; known: steps, "),
+        ({"super_resolution.factor": 4}, "unknown key 'super_resolution'"),
+        ({"what.ever": 4}, "unknown key 'what'"),
+        ({"training.steps": 1.5}, r"training\.steps: expected int, such as 40000, got 1\.5"),
+        ({"training.steps": True}, r"training\.steps: expected int.* got True"),
+        ({"training.learning_rate": True}, r"training\.learning_rate: expected float.* got True"),
+        ({"training.mirror": 1}, r"training\.mirror: expected bool"),
+        ({"network.norm": 1}, r"network\.norm: expected str, such as 'instance', got 1"),
+        ({"seed": "1"}, r"seed: expected int, such as 0, got '1'"),
+        ({"seed.deeper": 1}, r"seed is 0; expected a table"),
+        ({"style": 5}, r"style is 5; expected a table"),
+        ({"loss.style_layers": ["relu1_2"]}, r"loss\.style_layers: expected weights by layer.*relu1_2"),
+        ({"loss.content_layers": {"relu3_3": True}}, r"loss\.content_layers: expected weights by layer"),
+        ({"loss.content_layers": {"relu3_3": "1"}}, r"loss\.content_layers: expected weights by layer"),
+        ({"loss.style_layers": {}}, r"loss\.style_layers must name a layer for the task style"),
+        ({"preset": "moden"}, r"preset is 'moden'; expected one of paper, reference, modern"),
+        ({"preset": ["modern"]}, r"preset is \['modern'\]; expected one of"),
+        ({"task": "styl"}, r"task is 'styl'; expected one of style, super-resolution"),
+        ({"training.steps": 0}, r"training\.steps must be positive, got 0"),
+        ({"training.learning_rate": float("nan")}, r"training\.learning_rate must be positive, got nan"),
+        ({"run.save_every": -1}, r"run\.save_every must be positive, got -1"),
+        ({"run.workers": -1}, r"run\.workers must be at least 0, got -1"),
+        ({"seed": -1}, r"seed must be at least 0, got -1"),
+        ({"training.schedule": "linear"}, r"training\.schedule is 'linear'; use constant or cosine"),
+        ({"training.crop": "centre"}, r"training\.crop is 'centre'; use random or patch or whole"),
+        ({"loss.style_reduction": "max"}, r"loss\.style_reduction is 'max'; use sum or mean"),
+        ({"loss.tv_reduction": "mean"}, r"loss\.tv_reduction is 'mean'; use sum or half_sum"),
+    ],
+    ids=str,
+)
+def test_mistakes_are_named_in_one_line(overrides, message):
+    with pytest.raises(ValueError, match=rf"^style: {message}") as caught:
+        load_recipe("style", overrides=overrides)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"super_resolution.factor": 3}, r"super_resolution\.factor must be 4 or 8, got 3"),
+        ({"super_resolution.factor": 8, "training.size": 100}, r"training\.size 100 is no multiple of .* 8"),
+        ({"super_resolution.blur": -1.0}, r"super_resolution\.blur must be at least 0, got -1\.0"),
+        ({"loss.style_layers": {"relu1_2": 1.0}}, r"loss\.style_layers must be empty for super-resolution"),
+        ({"style.picture": "kelim"}, "unknown key 'style'"),
+    ],
+    ids=str,
+)
+def test_mistakes_of_super_resolution(overrides, message):
+    with pytest.raises(ValueError, match=f"^super-resolution: {message}"):
+        load_recipe("super-resolution", overrides=overrides)
+
+
+def test_a_mistake_in_a_file_names_the_file(write, tmp_path):
+    for text, message in (
+        ("task =", "not a TOML file"),
+        ("", "task is None"),
+        ('task = "style"\nsteps = 3', "unknown key 'steps'"),
+        ('task = "style"\ntraining = 3', "training is 3; expected a table"),
+    ):
+        for scale in (None, "smoke"):
+            with pytest.raises(ValueError, match=rf"mine\.toml: {message}"):
+                load_recipe(write(text), scale)
+    tmp_path.joinpath("latin.toml").write_bytes(b'task = "st\xffle"')
+    with pytest.raises(ValueError, match=r"latin\.toml: not a TOML file"):
+        load_recipe(tmp_path / "latin.toml")
+    with pytest.raises(FileNotFoundError, match=r"nothing\.toml: no such recipe"):
+        load_recipe(tmp_path / "nothing.toml")
+
+
+@pytest.mark.parametrize("scale", [None, *SCALES])
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("task", TASKS)
+def test_tables_hold_the_whole_recipe(task, preset, scale):
+    overrides = {"preset": preset, "name": "x", "seed": 5, "loss.pixel_weight": 0.25, "network.width": 0.5}
+    recipe = load_recipe(task, scale, overrides)
+    tables = json.loads(json.dumps(recipe.to_dict()))
+    assert tables == recipe.to_dict()
+    assert from_dict(tables) == recipe
+    assert tables["training"]["steps"] == recipe.training.steps
+    assert tables["loss"]["content_layers"] == dict(recipe.loss.content_layers)
+    tables["network"]["width"] = 2.0  # a copy
+    assert recipe.network["width"] == 0.5
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_recipes_of_the_project(path):
+    if path.stem == "pocket":
+        with pytest.raises(ValueError, match="task is None"):
+            load_recipe(path)
+    else:
+        recipe = load_recipe(path)
+        assert recipe.name == path.stem
+        assert from_dict(recipe.to_dict()) == recipe

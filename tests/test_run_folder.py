@@ -1,0 +1,250 @@
+"""A run's folder loses nothing: files are whole, and what is younger than the checkpoint is dropped."""
+
+import json
+import math
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import repro
+from repro import run_folder
+from repro.run_folder import Meter, RunFolder, provenance, read_history
+
+
+@pytest.fixture
+def run(tmp_path):
+    """The folder of a run that has begun."""
+    run = RunFolder(tmp_path / "runs" / "a")
+    run.create({"recipe": {"name": "a"}, "photos": 3})
+    yield run
+    run.close()
+
+
+def _row(step):
+    return {"step": step, "seconds": 0.5, "train": {"total": 1 / step}}
+
+
+def _state(step):
+    return {"step": step, "network": {"weight": torch.full((1000,), step / 3)}, "best": math.inf}
+
+
+def test_a_run_begins_once(run, tmp_path):
+    assert run.description() == {"recipe": {"name": "a"}, "photos": 3}
+    with pytest.raises(FileExistsError, match=rf"holds a run already; .*--resume {run.path}"):
+        run.create({})
+    assert run.description()["photos"] == 3
+    run.path.joinpath("run.json").unlink()
+    run.save(_state(1))
+    with pytest.raises(FileExistsError, match="holds a run already"):
+        run.create({})
+    (tmp_path / "empty").mkdir()
+    RunFolder(tmp_path / "empty").create({})  # a folder that is there but holds no run will do
+
+
+def test_description_says_what_is_wrong(run, tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no run"):
+        RunFolder(tmp_path / "nothing").description()
+    for damage in (b'{"recipe": ', b"", b"\xff\xfe\x00"):
+        run.path.joinpath("run.json").write_bytes(damage)
+        with pytest.raises(ValueError, match=r"run\.json: damaged"):
+            run.description()
+
+
+def test_checkpoint_round_trip(run):
+    assert run.load() is None
+    state = _state(4) | {"sums": {"tv": 0.1}, "skipped": ["a"], "rng": torch.get_rng_state()}
+    run.save(state)
+    loaded = RunFolder(run.path).load()
+    assert list(loaded) == list(state)
+    assert torch.equal(loaded["network"]["weight"], state["network"]["weight"])
+    assert torch.equal(loaded["rng"], state["rng"])
+    assert (loaded["step"], loaded["best"], loaded["sums"]) == (4, math.inf, {"tv": 0.1})
+
+
+def test_a_checkpoint_replaces_the_one_before_whole_or_not_at_all(run, monkeypatch):
+    run.save(_state(1))
+    run.save(_state(2))
+    save = torch.save
+
+    def break_off(state, path):
+        save(state, path)
+        path.write_bytes(path.read_bytes()[:100])
+        raise OSError("no space left")
+
+    monkeypatch.setattr(torch, "save", break_off)
+    with pytest.raises(OSError, match="no space"):
+        run.save(_state(3))
+    assert run.load()["step"] == 2
+    assert sorted(path.name for path in run.path.iterdir()) == ["checkpoint.pt", "history.jsonl", "run.json"]
+
+
+def test_what_a_killed_process_left_behind_is_removed(run):
+    run.save(_state(1))
+    run.path.joinpath("samples").mkdir()
+    kept = ["best.safetensors", "model.safetensors", "samples/step_000001.jpg", ".mine", "checkpoint-2.pt"]
+    left = [
+        ".checkpoint-a_b1.pt",
+        ".best-a_b1.safetensors",
+        ".model-a_b1.safetensors",
+        "samples/.step_000002-a_b1.jpg",
+    ]
+    for name in kept + left:
+        run.path.joinpath(name).write_text("x")
+    assert run.load()["step"] == 1
+    assert all(run.path.joinpath(name).exists() for name in kept)
+    assert not any(run.path.joinpath(name).exists() for name in left)
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "text", "other"])
+def test_a_damaged_checkpoint_is_named_in_one_line(run, damage):
+    run.save(_state(1))
+    if damage == "other":
+        torch.save({"weight": torch.zeros(2)}, run.checkpoint)
+    else:
+        content = run.checkpoint.read_bytes()
+        run.checkpoint.write_bytes(
+            {"cut": content[: len(content) // 2], "empty": b"", "text": b"<html>"}[damage]
+        )
+    with pytest.raises(ValueError, match=r"checkpoint\.pt: damaged or not a checkpoint") as caught:
+        run.load()
+    assert "\n" not in str(caught.value)
+
+
+def test_history_is_what_was_logged(run):
+    assert read_history(run.path) == []
+    rows = [_row(1), _row(2), {"step": 2, "seconds": 1.0, "evaluation": {"objective": 3.5}}]
+    for row in rows:
+        run.log(row)
+    assert read_history(run.path) == rows
+
+
+def test_loading_drops_the_history_after_the_checkpoint(run):
+    for step in (1, 2, 3, 4):
+        run.log(_row(step))
+        if step == 2:
+            run.save(_state(step))
+    run.close()
+    again = RunFolder(run.path)
+    assert len(read_history(run.path)) == 4
+    assert again.load()["step"] == 2
+    assert read_history(run.path) == [_row(1), _row(2)]
+    again.log(_row(3))
+    again.close()
+    assert [row["step"] for row in read_history(run.path)] == [1, 2, 3]
+    again.checkpoint.unlink()
+    assert again.load() is None  # killed before the first checkpoint: from the start
+    assert read_history(run.path) == []
+
+
+@pytest.mark.parametrize("missing", [1, 2, 30])
+def test_a_last_line_that_was_cut_off_is_left_out(run, missing):
+    for step in (1, 2, 3):
+        run.log(_row(step))
+    run.history.write_bytes(run.history.read_bytes()[:-missing])
+    kept = [1, 2, 3] if missing == 1 else [1, 2]  # of one, only the end of the line
+    assert [row["step"] for row in read_history(run.path)] == kept
+    run.save(_state(3))
+    run.load()
+    run.log(_row(4))
+    assert [row["step"] for row in read_history(run.path)] == [*kept, 4]
+
+
+def test_tensorboard_has_the_same_curves(run):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run.log(_row(1))
+    run.log(_row(2))
+    run.log({"step": 2, "evaluation": {"objective": 3.5}})
+    run.close()
+    events = EventAccumulator(str(run.path / "tensorboard")).Reload()
+    total = [(event.step, event.value) for event in events.Scalars("train/total")]
+    assert total == [(1, 1.0), (2, 0.5)]
+    assert [(event.step, event.value) for event in events.Scalars("evaluation/objective")] == [(2, 3.5)]
+
+
+def test_tensorboard_is_optional(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    run.log(_row(1))
+    run.log(_row(2))
+    run.close()
+    assert len(read_history(run.path)) == 2
+    assert not run.path.joinpath("tensorboard").exists()
+
+
+def test_meter_gives_means_since_the_last_row(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(run_folder.time, "perf_counter", lambda: now[0])
+    meter = Meter(None)
+    meter.add({"tv": 1.0, "total": 4.0})
+    meter.add({"tv": 2.0, "total": 8.0})
+    now[0] += 2.5
+    assert meter.flush(2) == {"step": 2, "seconds": 2.5, "train": {"tv": 1.5, "total": 6.0}, "skipped": 0}
+    meter.add({"tv": 5.0, "total": 5.0})
+    assert meter.flush(3)["train"] == {"tv": 5.0, "total": 5.0}
+
+
+def test_meter_goes_on_from_its_state(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(run_folder.time, "perf_counter", lambda: now[0])
+    meter = Meter(None)
+    assert meter.best == math.inf
+    meter.add({"total": 1.0})
+    meter.skip(["a.jpg: bad"], lambda line: None)
+    meter.best = 0.5
+    now[0] += 10
+    again = Meter(json.loads(json.dumps(meter.state())))
+    again.add({"total": 3.0})
+    now[0] += 1
+    assert again.flush(2) == {"step": 2, "seconds": 11.0, "train": {"total": 2.0}, "skipped": 1}
+    assert again.best == 0.5
+    assert meter.sums == {"total": 1.0}  # the state is a copy
+
+
+def test_meter_names_a_skipped_photo_once():
+    said, meter = [], Meter(None)
+    meter.skip(["", "a.jpg: bad\nb.jpg: small", ""], said.append)
+    meter.skip(["a.jpg: bad", "c.jpg: bad"], said.append)
+    assert said == ["skipped a.jpg: bad", "skipped b.jpg: small", "skipped c.jpg: bad"]
+    assert meter.skipped == ["a.jpg: bad", "b.jpg: small", "c.jpg: bad"]
+
+
+def test_provenance_names_versions():
+    facts = provenance()
+    assert facts["repro"] == repro.__version__
+    assert facts["torch"] == torch.__version__
+    assert facts["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert facts["device"]
+    json.dumps(facts)
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_provenance_has_the_commit_of_a_working_copy(tmp_path, monkeypatch):
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    module = tmp_path / "package" / "module.py"
+    module.parent.mkdir()
+    module.write_text("x = 1\n")
+    monkeypatch.setattr(run_folder, "__file__", str(module))
+
+    def git(*arguments):
+        identity = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+        command = ["git", "-C", str(tmp_path), *identity, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    assert provenance()["git_commit"] is None  # no working copy
+    git("init")
+    assert provenance()["git_commit"] is None  # not of this one
+    git("add", "package")
+    git("commit", "-m", "first")
+    commit = git("rev-parse", "HEAD")
+    assert len(commit) == 40
+    tmp_path.joinpath("notes.txt").write_text("not of the package")
+    assert provenance()["git_commit"] == commit
+    module.write_text("x = 2\n")
+    assert provenance()["git_commit"] == f"{commit}+"
+    monkeypatch.setenv("PATH", str(tmp_path))  # no git
+    assert provenance()["git_commit"] is None
