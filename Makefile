@@ -13,7 +13,7 @@ export JUPYTER_PREFER_ENV_PATH := 1
 # matplotlib's font cache and settings: the same for everybody, whatever is in the home.
 export MPLCONFIGDIR := $(CURDIR)/$(VENV)/matplotlib
 
-.PHONY: help book preview links test nbval lint format notebooks clean
+.PHONY: help book preview links test nbval bench lint format notebooks clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +39,10 @@ lint: $(READY)  ## check style and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell
+
+bench: $(READY)  ## time training and optimisation beside plain loops
+	$(BIN)/python benchmarks/train_step.py -o results/train_step.json
+	$(BIN)/python benchmarks/optimize_image.py -o results/optimize_image.json
 
 format: $(READY)  ## put the code into the project's style
 	$(BIN)/ruff check --fix .

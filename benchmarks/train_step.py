@@ -6,6 +6,7 @@ take turns, and each time is the median of its rounds.
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -15,6 +16,8 @@ from pathlib import Path
 import torch
 from plain import sr_step, style_step
 
+from repro.assets import save_weights
+from repro.files import atomic_path
 from repro.images import save_image
 from repro.loss_network import BLOCKS
 from repro.recipe import load_recipe
@@ -35,7 +38,13 @@ def random_vgg() -> dict[str, torch.Tensor]:
 
 def our_step(task: str, precision: str, size: int, batch: int, photos: Path, folder: Path):
     """Return a function that makes one step of `repro`'s loop on a batch that is there already."""
-    overrides = {"training.size": size, "training.batch_size": batch, "run.held_out": 1, "run.workers": 0}
+    overrides = {
+        "loss_network": "vgg16",
+        "training.size": size,
+        "training.batch_size": batch,
+        "run.held_out": 1,
+        "run.workers": 0,
+    }
     if task == "style":
         overrides |= {"style.picture": "kelim", "style.size": size}
     trainer = Trainer(load_recipe(task, None, overrides), photos, folder, False, precision, False)
@@ -57,10 +66,8 @@ def main() -> None:
         folder = Path(name)
         for i in range(3):
             save_image(torch.rand(1, 3, size, size), folder / "photos" / f"{i}.png")
-        from repro import assets
-
-        assets.save_weights(random_vgg(), folder / "cache" / "vgg16_caffe.safetensors", {})
-        assets.os.environ["REPRO_CACHE"] = str(folder / "cache")
+        save_weights(random_vgg(), folder / "cache" / "vgg16_caffe.safetensors", {})
+        os.environ["REPRO_CACHE"] = str(folder / "cache")
         for task, plain in (("style", style_step), ("super-resolution", sr_step)):
             steps = {"plain": plain(size, batch)}
             for precision in ("no", "bf16"):
@@ -83,8 +90,8 @@ def main() -> None:
             print(json.dumps(rows[-1]), flush=True)
     if arguments.output:
         content = {"command": " ".join(sys.argv), **provenance(), "rows": rows}
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(json.dumps(content, indent=2) + "\n")
+        with atomic_path(arguments.output) as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
 if __name__ == "__main__":

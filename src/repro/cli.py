@@ -203,6 +203,18 @@ def train(
     _trained(lambda: run(chosen, folder, output, precision=precision or "auto"))
 
 
+@app.command(epilog="Example: **repro publish runs/mine -o networks/**")
+def publish(
+    run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write to.")],
+) -> None:
+    """Write a run's best weights (float16) and a card that says how they were made."""
+    from .pretrained import publish as write
+
+    path = write(run, output)
+    _say(f"Wrote {path} and {path.with_suffix('.json').name}.")
+
+
 data_app = typer.Typer(help="Data sets: which there are, and getting them.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 

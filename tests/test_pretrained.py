@@ -1,0 +1,114 @@
+"""A trained network becomes a file with a card and comes back from it; what is damaged is named."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from repro.assets import AssetError, digest, photo_files
+from repro.pretrained import HISTORY_ROWS, card, load_network, publish, shipped
+from repro.recipe import load_recipe
+from repro.run_folder import RunFolder
+from repro.train import train
+
+SMALL = {"network.width": 0.1, "network.num_blocks": 1, "training.size": 32, "training.steps": 4}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run of four steps."""
+    overrides = {**SMALL, "loss_network": "pocket", "style.picture": "kelim", "style.size": 32, "name": "rug"}
+    recipe = load_recipe("style", "smoke", overrides)
+    folder = tmp_path_factory.mktemp("runs") / "rug"
+    return train(recipe, photo_files(), folder, precision="no", progress=False)
+
+
+def test_a_run_is_published_and_loaded_again(run, tmp_path):
+    path = publish(run.folder, tmp_path)
+    assert path == tmp_path / "rug.safetensors"
+    image = torch.rand(1, 3, 40, 52, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        best, published = load_network(run.folder)(image), load_network(path)(image)
+    assert best.shape == published.shape == image.shape
+    assert (best - published).abs().max() < 2e-3  # float16
+    assert not load_network(path).training
+    assert {tensor.dtype for tensor in load_file(path).values()} == {torch.float16}
+
+
+def test_the_card_says_how_it_was_made(run, tmp_path):
+    written = json.loads(publish(run.folder, tmp_path).with_suffix(".json").read_text())
+    tensors = load_file(tmp_path / "rug.safetensors")
+    assert written["weights_digest"] == digest(tensors)
+    assert written["parameters"] == sum(value.numel() for value in tensors.values())
+    assert written["recipe"]["training"]["steps"] == 4
+    assert written["photos"] == {"training": 3, "held_out": 2, "sha256": written["photos"]["sha256"]}
+    assert written["loss_network"]["name"] == "pocket"
+    assert written["evaluation"]["objective"] == min(written["evaluations"]["objective"])
+    assert written["history"]["step"] == [1, 2, 3, 4]
+    assert len(written["history"]["total"]) == 4 <= HISTORY_ROWS
+    assert str(run.folder.parent) not in json.dumps(written)
+
+
+def test_a_long_history_is_thinned(run, tmp_path):
+    folder = RunFolder(tmp_path / "long")
+    folder.create(RunFolder(run.folder).description())
+    for name in ("best.safetensors", "model.safetensors"):
+        (folder.path / name).write_bytes((run.folder / name).read_bytes())
+    for step in range(1, 1001):
+        folder.log({"step": step, "seconds": float(step), "train": {"total": 1 / step}})
+    folder.log({"step": 1000, "seconds": 1000.0, "evaluation": {"objective": 1.0}})
+    folder.close()
+    written = json.loads(publish(folder.path, tmp_path).with_suffix(".json").read_text())
+    assert written["history"]["step"] == list(range(1, 1001, 5))
+    assert len(written["history"]["step"]) == HISTORY_ROWS
+
+
+def test_a_run_that_has_not_finished_is_not_published(run, tmp_path):
+    folder = RunFolder(tmp_path / "half")
+    folder.create(RunFolder(run.folder).description())
+    with pytest.raises(FileNotFoundError, match="has not finished"):
+        publish(folder.path, tmp_path)
+
+
+def test_what_cannot_be_loaded_is_named(run, tmp_path):
+    with pytest.raises(ValueError, match=r"nothing: no file, no run, and no network of the package"):
+        load_network("nothing")
+    with pytest.raises(ValueError, match="no file, no run"):
+        load_network(tmp_path)
+    path = publish(run.folder, tmp_path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-100])
+    with pytest.raises(AssetError, match="damaged"):
+        load_network(path)
+    tensors = load_file(run.folder / "best.safetensors")
+    save_file(tensors, path)
+    with pytest.raises(AssetError, match="no network of this project"):
+        load_network(path)
+    path.write_bytes(whole[:-2] + bytes([whole[-2] ^ 1, whole[-1]]))
+    with pytest.raises(AssetError, match="was changed"):
+        load_network(path)
+
+
+def test_the_networks_of_the_package_match_their_cards():
+    assert "pocket" not in shipped()  # a loss network
+    for name in shipped():
+        network, written = load_network(name), card(name)
+        assert written["name"] == name
+        assert written["recipe"] == load_recipe_dict(name)
+        assert sum(value.numel() for value in network.state_dict().values()) == written["parameters"]
+        side = 24
+        factor = network.factor
+        with torch.no_grad():
+            result = network(torch.full((1, 3, side, side), 0.5))
+        assert result.shape == (1, 3, factor * side, factor * side)
+        assert bool(result.isfinite().all())
+    with pytest.raises(ValueError, match="no network of the name 'nothing'"):
+        card("nothing")
+
+
+def load_recipe_dict(name):
+    """The recipe in the repository, from which the network can be trained again."""
+    from pathlib import Path
+
+    return load_recipe(Path(__file__).parents[1] / "recipes" / f"{name}.toml").to_dict()
