@@ -1,8 +1,8 @@
 """What the optimiser costs beside the network passes it needs: `python benchmarks/optimize_image.py`.
 
 In one run: the time of the whole baseline, and how much of it are the forward passes of the loss network and
-the backward pass. Their ratio is what a bare loop of the same passes could save. Uses VGG-16 where its weights
-are on this machine, else random weights, which take as long.
+the backward passes. Their ratio is what a bare loop of the same passes could save. Uses VGG-16 where its
+weights are on this machine, else random weights, which take as long.
 """
 
 import argparse

@@ -74,6 +74,7 @@ class RandomCrops(Dataset):
             keeping its aspect ratio, as the released code does.
         scale: of "random", the lowest and highest share.
         mirror: turn half of them left to right.
+        half_size_items: the first so many items have half of ``size``.
     """
 
     def __init__(
@@ -85,11 +86,13 @@ class RandomCrops(Dataset):
         crop: Literal["random", "patch", "whole"] = "random",
         scale: tuple[float, float] = (0.35, 1.0),
         mirror: bool = True,
+        half_size_items: int = 0,
     ) -> None:
         if crop not in ("random", "patch", "whole"):
             raise ValueError(f"crop: expected 'random', 'patch' or 'whole', got {crop!r}")
         self.paths, self.size, self.length, self.seed = list(paths), size, length, seed
         self.crop, self.scale, self.mirror = crop, scale, mirror
+        self.half_size_items = half_size_items
         self._epoch, self._order = -1, np.empty(0, dtype=int)
 
     def __len__(self) -> int:
@@ -121,7 +124,8 @@ class RandomCrops(Dataset):
             try:
                 image = load_image(path)
                 if min(image.shape[-2:]) >= self.size:
-                    return Crop(self._cut(image, rng)[0], path, tuple(skipped))
+                    size = self.size // 2 if index < self.half_size_items else self.size
+                    return Crop(self._cut(image, size, rng)[0], path, tuple(skipped))
                 height, width = image.shape[-2:]
                 skipped.append(f"{path}: {width} x {height} px is too small for pieces of {self.size} px")
             except (OSError, ValueError) as error:
@@ -129,16 +133,16 @@ class RandomCrops(Dataset):
             choice = rng.integers(len(self.paths))
         raise ValueError(f"20 photos in a row could not be used, the last one because {skipped[-1]}")
 
-    def _cut(self, image: Tensor, rng: np.random.Generator) -> Tensor:
+    def _cut(self, image: Tensor, size: int, rng: np.random.Generator) -> Tensor:
         if self.crop != "whole":
             shortest = min(image.shape[-2:])
             share = rng.uniform(*self.scale) if self.crop == "random" else 0.0
-            side = min(shortest, max(self.size, round(shortest * share)))
+            side = min(shortest, max(size, round(shortest * share)))
             top = rng.integers(image.shape[-2] - side + 1)
             left = rng.integers(image.shape[-1] - side + 1)
             image = image[..., top : top + side, left : left + side]
         image = image.flip(-1) if self.mirror and rng.random() < 0.5 else image
-        return resize(image, (self.size, self.size))
+        return resize(image, (size, size))
 
 
 class _Pieces(Dataset):
@@ -160,7 +164,8 @@ def training_loader(
 ) -> DataLoader:
     """Return a loader of the batches after step ``first``, whatever happened before it.
 
-    A batch is images (N, 3, size, size) in [0, 1], the photos' names, and lines about skipped ones.
+    A batch is images (N, 3, size, size) in [0, 1], in the first steps of half the size where the recipe asks
+    for it, the photos' names, and lines about skipped ones.
 
     Args:
         paths, training, seed: what to read, how to cut it, and in which order.
@@ -182,6 +187,7 @@ def training_loader(
             training.crop,
             scale=(0.6, 1.0),
             mirror=training.mirror,
+            half_size_items=training.half_size_steps * training.batch_size,
         )
     )
     remaining = Subset(pieces, range(first * training.batch_size, len(pieces)))

@@ -256,6 +256,7 @@ def _check(recipe: Recipe, source: str) -> None:
     not_negative = {
         "seed": recipe.seed,
         "run.workers": run.workers,
+        "training.half_size_steps": training.half_size_steps,
         "super_resolution.blur": recipe.super_resolution.blur,
     }
     for key, value in not_negative.items():
@@ -274,8 +275,10 @@ def _check(recipe: Recipe, source: str) -> None:
         factor = recipe.super_resolution.factor
         if factor not in (4, 8):
             raise ValueError(f"{source}: super_resolution.factor must be 4 or 8, got {factor}")
-        if training.size % factor:
-            raise ValueError(f"{source}: training.size {training.size} is no multiple of the factor {factor}")
+        sizes = [training.size] + [training.size / 2] * bool(training.half_size_steps)
+        for size in sizes:
+            if size % factor:
+                raise ValueError(f"{source}: training.size {size:g} is no multiple of the factor {factor}")
         if recipe.loss.style_layers:
             raise ValueError(f"{source}: loss.style_layers must be empty for super-resolution")
     elif not recipe.loss.style_layers:

@@ -1,0 +1,64 @@
+"""Sphinx extension: the tables of the presets, made from `repro.config`, so that no number is typed twice."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from repro.config import PRESETS
+
+PAGE = "book/differences"
+PLACE = "<!-- presets: {} -->"
+TASKS = {"style": "style transfer", "super_resolution": "super-resolution"}
+PARTS = ("loss", "network", "training")
+
+
+def written(value: Any) -> str:
+    """A value as a reader would write it."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"`{layer}` {weight:g}" for layer, weight in value.items()) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return f"`{value}`"
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
+
+
+def table(task: str) -> str:
+    """What the presets choose for a task, one row a setting."""
+    lines = [f"| | {' | '.join(PRESETS)} |", "|---|" + "---|" * len(PRESETS)]
+    for part in PARTS:
+        configs = [getattr(getattr(preset, task), part) for preset in PRESETS.values()]
+        for field in fields(configs[0]):
+            values = [written(getattr(config, field.name)) for config in configs]
+            lines.append(f"| `{part}.{field.name}` | {' | '.join(values)} |")
+    return "\n".join(lines)
+
+
+def sources() -> str:
+    """Where every setting comes from, one entry a setting."""
+    entries = []
+    for part in PARTS:
+        for field in fields(getattr(PRESETS["paper"].style, part)):
+            entries.append(f"`{part}.{field.name}`")
+            entries += [f": **{name}**: {field.metadata[name]}" for name in PRESETS]
+            entries.append("")
+    return "\n".join(entries)
+
+
+def write_tables(app, docname, source):
+    """Replace the placeholders of the page."""
+    if docname == PAGE:
+        for task in TASKS:
+            source[0] = source[0].replace(PLACE.format(task), table(task))
+        source[0] = source[0].replace(PLACE.format("sources"), sources())
+
+
+def page_is_outdated(app, env, added, changed, removed):
+    """The page depends on the package, which Sphinx does not see."""
+    return [PAGE] if PAGE in env.found_docs else []
+
+
+def setup(app):
+    app.connect("source-read", write_tables)
+    app.connect("env-get-outdated", page_is_outdated)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
