@@ -13,13 +13,14 @@ PACKAGE = Path(__file__).parents[1] / "src" / "repro"
 # know nothing of each other.
 LAYERS = [
     {"files", "blocks"},
-    {"images", "losses", "transform_nets", "config", "patterns"},
-    {"assets", "metrics", "degradations", "recipe", "runtime"},
-    {"loss_network", "data", "datasets", "run_folder"},
-    {"teachers", "build"},
+    {"images", "losses", "config", "patterns", "weight_files"},
+    {"assets", "metrics", "degradations", "recipe", "runtime", "hub"},
+    {"loss_network", "data", "datasets", "run_folder", "transform_nets"},
+    {"teachers", "build", "tiles"},
     {"evaluation", "pretrained"},
     {"optimize_image", "train", "distill", "inference", "export"},
-    {"experiments", "figures"},
+    {"figures"},
+    {"experiments"},
     {"cli"},
 ]
 LEVEL = {name: level for level, row in enumerate(LAYERS) for name in row}

@@ -7,6 +7,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from .images import load_image, save_image
+    from .inference import stylize, upscale
     from .loss_network import LossNetwork
     from .losses import PerceptualLoss, gram_matrix
     from .optimize_image import invert_features, reconstruct_style, transfer_style
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 # What a reader types, and the module that holds it; loaded when first used, so that `import repro` is light.
 _HOME = {
+    "stylize": "inference",
+    "upscale": "inference",
     "load_image": "images",
     "save_image": "images",
     "LossNetwork": "loss_network",
@@ -26,8 +29,8 @@ _HOME = {
     "SuperResolutionNet": "transform_nets",
 }
 __all__ = [  # noqa: RUF022 (in the order of _HOME)
-    "load_image", "save_image", "LossNetwork", "PerceptualLoss", "gram_matrix", "transfer_style",
-    "invert_features", "reconstruct_style", "StyleTransferNet", "SuperResolutionNet",
+    "stylize", "upscale", "load_image", "save_image", "LossNetwork", "PerceptualLoss", "gram_matrix",
+    "transfer_style", "invert_features", "reconstruct_style", "StyleTransferNet", "SuperResolutionNet",
 ]  # fmt: skip
 
 

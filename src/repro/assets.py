@@ -6,7 +6,6 @@ Embedded files come with the package. The rest is downloaded once into the cache
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
 from collections.abc import Mapping
@@ -17,15 +16,11 @@ from pathlib import Path
 import pooch
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from .files import atomic_path, sha256
+from .files import sha256
 from .images import from_array, load_image, resize_longest
-
-
-class AssetError(RuntimeError):
-    """An asset is missing and cannot be had, or is damaged. The message says what to do."""
+from .weight_files import AssetError, digest, save_weights
 
 
 @dataclass(frozen=True)
@@ -189,23 +184,6 @@ def load_loss_weights(name: str) -> tuple[dict[str, Tensor], str]:
         raise AssetError(f"{path}: the weights do not match their own hash; delete the file")
     _check_shapes(path, tensors)
     return tensors, f"{path.name} sha256:{sha256(path)}"
-
-
-def digest(tensors: Mapping[str, Tensor]) -> str:
-    """Return a SHA-256 over names, types, shapes and values of tensors, whatever file holds them."""
-    total = hashlib.sha256()
-    for key in sorted(tensors):
-        tensor = tensors[key].detach().cpu().contiguous()
-        total.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        total.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return total.hexdigest()
-
-
-def save_weights(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
-    """Write tensors as safetensors, whole or not at all, with their :func:`digest` in the metadata."""
-    tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={**metadata, "digest": digest(tensors)})
 
 
 def _check_shapes(path: Path, tensors: Mapping[str, Tensor]) -> None:

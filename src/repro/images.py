@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -35,6 +36,17 @@ def check_image(image: Tensor, what: str = "image") -> None:
         raise ValueError(f"{what}: expected shape (N, 3, H, W), got {tuple(image.shape)}")
 
 
+class Picture(NamedTuple):
+    """What a file holds: the image, (1, 3, H, W), its opacity, (1, 1, H, W), and the quality it was saved at.
+
+    ``alpha`` is None where every pixel is opaque, ``quality`` (1 to 100) where the file is no JPEG.
+    """
+
+    image: Tensor
+    alpha: Tensor | None
+    quality: int | None
+
+
 def load_image(path: str | Path, size: int | None = None) -> Tensor:
     """Read a picture file as an image.
 
@@ -53,6 +65,17 @@ def load_image(path: str | Path, size: int | None = None) -> Tensor:
         FileNotFoundError: there is no such file.
         ValueError: the file is not a picture, or is damaged, or ``size`` is not positive.
     """
+    image, alpha, _ = load_picture(path)
+    if alpha is not None:
+        image = over_white(image, alpha)
+    return image if size is None else resize_longest(image, size)
+
+
+def load_picture(path: str | Path) -> Picture:
+    """Read a picture file with what is to be kept when a changed version of it is saved.
+
+    As :func:`load_image`, but transparent parts keep their colour and are described by ``alpha``.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
@@ -61,30 +84,44 @@ def load_image(path: str | Path, size: int | None = None) -> Tensor:
     try:
         with Image.open(path) as file:
             file.load()
-            image = from_pil(file)
+            return Picture(*_split(file), _jpeg_quality(file))
     except UnidentifiedImageError:
         raise ValueError(f"{path}: not a picture in a format that Pillow reads") from None
     except Image.DecompressionBombError as error:
         raise ValueError(f"{path}: {error}") from None
     except (OSError, SyntaxError, EOFError) as error:  # Pillow's ways of saying "damaged"
         raise ValueError(f"{path}: the picture is damaged or cannot be read ({error})") from None
-    return image if size is None else resize_longest(image, size)
 
 
 def from_pil(picture: Image.Image) -> Tensor:
     """Convert a Pillow picture of any mode to an image, (1, 3, H, W); see :func:`load_image`."""
+    image, alpha = _split(picture)
+    return image if alpha is None else over_white(image, alpha)
+
+
+def over_white(image: Tensor, alpha: Tensor) -> Tensor:
+    """Lay (N, 3, H, W) over white where ``alpha``, (N, 1, H, W), is below 1; rounded to 8 bits."""
+    return (255 * (image * alpha + (1 - alpha))).round() / 255
+
+
+def _split(picture: Image.Image) -> tuple[Tensor, Tensor | None]:
+    """Return a Pillow picture's colours, (1, 3, H, W), and opacity, (1, 1, H, W) or None."""
     picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith(("I", "F")):  # 16 or 32 bits a sample, always greyscale
         values = np.asarray(picture, dtype=np.float32)
         top = 65535.0 if picture.mode.startswith("I") else max(1.0, float(values.max()))
         grey = torch.from_numpy(np.clip(values / top, 0.0, 1.0))
-        return grey.expand(1, 3, *grey.shape).contiguous()
-    has_alpha = picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info
-    picture = _to_srgb(picture)
-    if has_alpha:
+        return grey.expand(1, 3, *grey.shape).contiguous(), None
+    transparent = picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info
+    if transparent:
         picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return from_array(np.array(picture.convert("RGB")))
+    elif picture.mode == "P":
+        picture = picture.convert("RGB")
+    pixels = np.array(_to_srgb(picture).convert("RGBA" if transparent else "RGB"))
+    image = from_array(pixels[..., :3])
+    if not transparent or (pixels[..., 3] == 255).all():
+        return image, None
+    return image, torch.from_numpy(pixels[..., 3].astype(np.float32) / 255)[None, None]
 
 
 def _to_srgb(picture: Image.Image) -> Image.Image:
@@ -97,6 +134,29 @@ def _to_srgb(picture: Image.Image) -> Image.Image:
         return ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode=mode)
     except (ImageCms.PyCMSError, OSError):  # a broken profile: the numbers as they are are better than none
         return picture
+
+
+# The luminance table of the JPEG standard (ITU-T T.81, Table K.1) by rows. A quality of 50 is this table;
+# libjpeg makes the others from it by a factor.
+_LUMINANCE = np.array(
+    [
+        16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55,
+        14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62,
+        18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92,
+        49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99,
+    ]
+)  # fmt: skip
+
+
+def _jpeg_quality(picture: Image.Image) -> int | None:
+    """Return the quality, 1 to 100, whose quantisation table is nearest to that of a JPEG file."""
+    table = (getattr(picture, "quantization", None) or {}).get(0)
+    if table is None or len(table) != 64:
+        return None
+    quality = np.arange(1, 101)
+    percent = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)
+    tables = np.clip((_LUMINANCE * percent[:, None] + 50) // 100, 1, 255)
+    return int(quality[np.abs(tables - np.array(table)).sum(1).argmin()])
 
 
 def from_array(array: np.ndarray) -> Tensor:
@@ -115,30 +175,43 @@ def to_array(image: Tensor) -> np.ndarray:
     check_image(image)
     if image.shape[0] != 1:
         raise ValueError(f"expected one image, got a batch of {image.shape[0]}")
-    image = image.detach().to("cpu", torch.float32)
-    if not bool(torch.isfinite(image).all()):
-        raise ValueError("the image has values that are not finite (NaN or infinity)")
-    return (image[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    image = image.detach()[0]
+    pixels = np.empty((*image.shape[1:], 3), np.uint8)
+    for top in range(0, len(pixels), 256):  # in strips, as a large picture would need several copies
+        strip = image[:, top : top + 256].to("cpu", torch.float32)
+        if not bool(torch.isfinite(strip).all()):
+            raise ValueError("the image has values that are not finite (NaN or infinity)")
+        pixels[top : top + 256] = (strip.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    return pixels
 
 
-def save_image(image: Tensor, path: str | Path, quality: int = 95) -> None:
+def save_image(image: Tensor, path: str | Path, quality: int = 95, alpha: Tensor | None = None) -> None:
     """Write an image of shape (1, 3, H, W) to a file, whole or not at all.
 
     The suffix chooses the format. Values are clipped to [0, 1] and rounded to 8 bits. A file of that name
     is replaced.
+
+    Args:
+        quality: of JPEG and WebP files, 1 to 100.
+        alpha: opacity, (1, 1, H, W); in a format that has none the image is laid over white.
 
     Raises:
         ValueError: unknown suffix, more than one image, or values that are not finite.
         OSError: the folder cannot be written to.
     """
     path = Path(path)
-    if path.suffix.lower() not in SUFFIXES:
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
         raise ValueError(
             f"{path}: cannot write {path.suffix or 'a name without suffix'!r}; use one of {SUFFIXES}"
         )
+    if alpha is not None and suffix not in (".png", ".webp", ".tif", ".tiff"):
+        image, alpha = over_white(image.clamp(0, 1), alpha.to(image)), None
     picture = Image.fromarray(to_array(image))
-    options = {"quality": quality} if path.suffix.lower() in (".jpg", ".jpeg", ".webp") else {}
-    if path.suffix.lower() in (".jpg", ".jpeg"):
+    if alpha is not None:
+        picture.putalpha(Image.fromarray(to_array(alpha.expand(-1, 3, -1, -1))[..., 0]))
+    options = {"quality": quality} if suffix in (".jpg", ".jpeg", ".webp") else {}
+    if suffix in (".jpg", ".jpeg"):
         options["subsampling"] = 0
     with atomic_path(path) as temporary:
         picture.save(temporary, **options)
@@ -204,17 +277,40 @@ def match_histograms(image: Tensor, reference: Tensor) -> Tensor:
     """Give each colour channel of ``image`` the distribution of values of ``reference``'s.
 
     The paper's post-processing of super-resolved images (section 4.2), with the low-resolution input as the
-    reference; which channels it matched is not stated, RGB here.
+    reference; which channels it matched is not stated, RGB here. A value goes to that value of the reference
+    up to which there is the same share of pixels. Values of the image that agree in 16 bits are counted as
+    one, so that a large picture needs no sorting.
 
     Args:
-        image: (1, 3, H, W).
+        image: (1, 3, H, W), in [0, 1]; what is outside is clipped.
         reference: (1, 3, h, w), of any size.
-    """
-    from skimage.exposure import match_histograms as match
 
+    Returns:
+        (1, 3, H, W).
+    """
     check_image(image)
     check_image(reference, "reference")
     if image.shape[0] != 1 or reference.shape[0] != 1:
         raise ValueError("match_histograms takes one image and one reference")
-    matched = match(image[0].detach().cpu().numpy(), reference[0].detach().cpu().numpy(), channel_axis=0)
-    return torch.from_numpy(np.ascontiguousarray(matched)).to(image)[None]
+    matched = torch.empty_like(image)
+    strips = [slice(top, top + 256) for top in range(0, image.shape[-2], 256)]
+    for channel, goal, result in zip(image[0].detach(), reference[0].detach(), matched[0], strict=True):
+        counts = np.zeros(_leading_bits(torch.ones(1)).item() + 1, dtype=np.int64)
+        for rows in strips:
+            counts += np.bincount(_leading_bits(channel[rows]).ravel(), minlength=len(counts))
+        values, frequency = np.unique(goal.cpu().float().numpy(), return_counts=True)
+        occupied = counts.nonzero()[0]
+        shares = np.cumsum(counts[occupied]) / counts.sum()
+        table = np.zeros(len(counts), dtype=np.float32)
+        table[occupied] = np.interp(shares, np.cumsum(frequency) / frequency.sum(), values)
+        for rows in strips:
+            result[rows] = torch.from_numpy(table[_leading_bits(channel[rows])])
+    return matched
+
+
+def _leading_bits(values: Tensor) -> np.ndarray:
+    """Return exponent and 16 bits of the fraction of values in [0, 1], as whole numbers in the same order."""
+    values = values.cpu().float().clamp(0, 1) + 0.0  # no negative zero
+    if not bool(values.isfinite().all()):
+        raise ValueError("the image has values that are not finite (NaN)")
+    return values.numpy().view(np.int32) >> 7

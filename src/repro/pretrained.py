@@ -8,44 +8,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 
-from .assets import AssetError, digest, save_weights
-from .build import build_network
 from .files import atomic_path
+from .hub import card, describe, find_file, shipped
 from .recipe import Recipe, from_dict
 from .run_folder import RunFolder, read_history
 from .transform_nets import StyleTransferNet, SuperResolutionNet
+from .weight_files import AssetError, digest, read_weights, save_weights
+
+__all__ = ["card", "load_network", "publish", "shipped"]
 
 HISTORY_ROWS = 200  # of the training curves, at most so many are kept in a card
 
 
-def shipped() -> list[str]:
-    """Return the names of the trained networks that come with the package."""
-    folder = resources.files("repro") / "weights"
-    cards = {Path(file.name).stem for file in folder.iterdir() if file.name.endswith(".json")}
-    return sorted(name for name in cards if "task" in card(name))
-
-
-def card(name: str) -> dict[str, Any]:
-    """Return the card of something in the package's ``weights`` folder.
-
-    Raises:
-        ValueError: there is none of that name.
-    """
-    file = resources.files("repro") / "weights" / f"{name}.json"
-    if not file.is_file():
-        raise ValueError(f"no network of the name {name!r} comes with the package")
-    return json.loads(file.read_text(encoding="utf-8"))
-
-
 def load_network(source: str | Path) -> StyleTransferNet | SuperResolutionNet:
-    """Return a trained network in evaluation mode, float32, on the CPU.
+    """Return a trained network of either kind in evaluation mode, float32, on the CPU.
 
     Args:
         source: the name of a network that comes with the package, a safetensors file, or a run's folder,
@@ -55,30 +36,15 @@ def load_network(source: str | Path) -> StyleTransferNet | SuperResolutionNet:
         ValueError: it is none of these; the message lists the names.
         repro.assets.AssetError: the file is damaged or holds no trained network.
     """
-    path = Path(str(resources.files("repro") / "weights" / f"{source}.safetensors"))
-    if str(source) not in shipped():
-        path = Path(source)
-        if path.is_dir():
-            path = next(
-                (p for p in (path / "best.safetensors", path / "model.safetensors") if p.is_file()), path
-            )
-    if not path.is_file():
+    path = find_file(source)
+    if path is None:
         names = ", ".join(shipped()) or "none yet"
         raise ValueError(f"{source}: no file, no run, and no network of the package ({names})")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError) as error:
-        raise AssetError(f"{path}: damaged or not a safetensors file ({error})") from None
-    if "recipe" not in metadata or metadata.get("digest") != digest(tensors):
-        raise AssetError(f"{path}: holds no network of this project, or was changed")
-    network = build_network(from_dict(json.loads(metadata["recipe"]), str(path)))
-    try:
-        network.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise AssetError(f"{path}: the weights do not fit their recipe ({error})") from None
-    return network.eval()
+    name, _, _ = describe(read_weights(path)[1], path)
+    for network in (StyleTransferNet, SuperResolutionNet):
+        if name == network.__name__:
+            return network.from_file(path)
+    raise AssetError(f"{path}: holds a network of an unknown kind, {name!r}")
 
 
 def publish(run: str | Path, target: str | Path) -> Path:

@@ -38,6 +38,7 @@ from .blocks import (
     UpsampleLayer,
     check_option,
 )
+from .hub import HubMixin
 
 MEAN_PIXEL = (123.68, 116.779, 103.939)  # RGB, 0..255
 TANH_SCALE = 150.0  # the released code's tanh_constant
@@ -51,8 +52,11 @@ def _check_size(width: float, num_blocks: int) -> None:
         raise ValueError(f"need width > 0 and num_blocks >= 0, got width={width}, num_blocks={num_blocks}")
 
 
-class _TransformNet(nn.Module):
-    """What both networks share: scale in, ``layers``, crop to ``factor`` times the input size, scale out."""
+class _TransformNet(nn.Module, HubMixin):
+    """What both networks share: scale in, ``layers``, crop to ``factor`` times the input size, scale out.
+
+    They are saved, published and loaded by the methods of :class:`repro.hub.HubMixin`.
+    """
 
     def __init__(self, layers: list[tuple[str, nn.Module]], *, factor: int, output: Output, init: Init):
         super().__init__()
@@ -75,7 +79,14 @@ class _TransformNet(nn.Module):
             raise TypeError(f"expected a floating-point image with values in [0, 1], got {image.dtype}")
         if image.ndim != 4 or image.shape[1] != 3 or 0 in image.shape:
             raise ValueError(f"expected an image of shape (N, 3, H, W), got {tuple(image.shape)}")
-        y = self.layers(255 * image - self.mean_pixel)
+        return self.decode(self.layers(self.encode(image)), image)
+
+    def encode(self, image: Tensor) -> Tensor:
+        """Turn an image into what ``layers`` take: 0..255 minus the mean pixel."""
+        return 255 * image - self.mean_pixel
+
+    def decode(self, y: Tensor, image: Tensor) -> Tensor:
+        """Turn the value ``y`` of the last layer into an image, ``factor`` times the size of ``image``."""
         height, width = (self.factor * side for side in image.shape[-2:])
         # Under bfloat16 autocast y has 8 significant bits: too few to add a mean pixel to.
         y = y[..., :height, :width].to(torch.promote_types(y.dtype, torch.float32))

@@ -1,0 +1,186 @@
+"""Commands that use trained networks: ``stylize``, ``upscale`` and ``styles``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .common import Overwrite, app, check_output, say
+from .pictures import process
+
+Photos = Annotated[list[Path], typer.Argument(help="One or more picture files.", show_default=False)]
+Target = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="A file for one photo, or a folder; default beside the photo."),
+]
+TileSize = Annotated[
+    int, typer.Option("--tile", min=64, help="Larger results are made in tiles of this side, in pixels.")
+]
+
+
+@app.command(
+    epilog="Examples: **repro stylize photo.jpg --style great_wave**; "
+    "**repro stylize holiday/*.jpg --style runs/mine -o stylised/ --preserve-color**"
+)
+def stylize(
+    photos: Photos,
+    style: Annotated[
+        str, typer.Option(help="A name that **repro styles** lists, a run's folder, or a safetensors file.")
+    ],
+    output: Target = None,
+    preserve_color: Annotated[
+        bool, typer.Option("--preserve-color", help="Keep the photo's colours; take the luminance only.")
+    ] = False,
+    strength: Annotated[float, typer.Option(min=0, max=1, help="From 0, the photo as it is, to 1.")] = 1.0,
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Longest side of the result in pixels; default as the photo's.")
+    ] = None,
+    tile: TileSize = 1024,
+    overwrite: Overwrite = False,
+) -> None:
+    """Give photos a style by one pass through a trained network."""
+    from ..images import resize_longest
+    from ..inference import stylize as run
+
+    network, name = _style(style)
+
+    def work(photo: Any) -> Any:
+        photo = photo if size is None else resize_longest(photo, size)
+        return run(photo, network, strength, preserve_color, tile, len(photos) == 1)
+
+    process(photos, output, name, _on_device(network, work), overwrite)
+
+
+@app.command(epilog="Example: **repro upscale small.jpg --scale 4 -o large.png**")
+def upscale(
+    photos: Photos,
+    scale: Annotated[int, typer.Option(help="4 or 8.")] = 4,
+    loss: Annotated[
+        str, typer.Option(help="feature (detail that looks right) or pixel (the smallest error).")
+    ] = "feature",
+    output: Target = None,
+    histogram_matching: Annotated[
+        bool | None,
+        typer.Option(help="Give the result the photo's distribution of colours; default with feature loss."),
+    ] = None,
+    network: Annotated[
+        str | None, typer.Option(help="A run's folder or a safetensors file, with its own scale and loss.")
+    ] = None,
+    tile: TileSize = 1024,
+    overwrite: Overwrite = False,
+) -> None:
+    """Enlarge photos by one pass through a trained network."""
+    from ..inference import network_name
+    from ..inference import upscale as run
+    from ..pretrained import load_network
+    from ..transform_nets import SuperResolutionNet
+
+    source = network or network_name(scale, loss)
+    chosen = load_network(source)
+    if not isinstance(chosen, SuperResolutionNet):
+        raise ValueError(f"{source} is no network for super-resolution")
+
+    def work(photo: Any) -> Any:
+        return run(
+            photo,
+            match_histogram=histogram_matching,
+            network=chosen,
+            tile=tile,
+            progress=len(photos) == 1,
+        )
+
+    process(photos, output, f"x{chosen.factor}", _on_device(chosen, work), overwrite)
+
+
+@app.command(
+    epilog="Examples: **repro styles**; **repro styles --sheet photo.jpg -o sheet.png**; "
+    "**repro styles great_wave runs/mine --sheet photo.jpg -o sheet.png**"
+)
+def styles(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Names, run folders or files; default all that come with it.")
+    ] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Show all of them on this photo, in one picture with labels.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The file for the sheet.")] = None,
+    size: Annotated[int, typer.Option(min=16, help="Longest side of each picture on the sheet.")] = 384,
+    overwrite: Overwrite = False,
+) -> None:
+    """List the styles, or show them on a photo."""
+    from ..pretrained import shipped
+
+    names = names or shipped("style")
+    if sheet is None:
+        if output is not None:
+            raise ValueError("--output is the file for the sheet: give --sheet PHOTO as well")
+        for name in names:
+            print(f"{name:<{max(map(len, names))}}  {_description(_style(name)[0].recipe)}")
+        if not names:
+            say("No styles come with this version; make one with: repro train style")
+        return
+    if output is None:
+        raise ValueError("give the sheet a file: -o FILE")
+    check_output(output, overwrite)
+    if not names:
+        raise ValueError("no styles come with this version; name a run's folder or a file")
+    _write_sheet(sheet, [_style(name) for name in names], output, size)
+    say(f"Wrote {output}.")
+
+
+def _style(source: str) -> tuple[Any, str]:
+    """Return a style network and what to call it."""
+    from ..pretrained import load_network
+    from ..transform_nets import StyleTransferNet
+
+    network = load_network(source)
+    if not isinstance(network, StyleTransferNet):
+        raise ValueError(f"{source} is no network for style transfer")
+    return network, Path((network.recipe or {}).get("name") or Path(source).stem).name
+
+
+def _description(recipe: dict[str, Any] | None) -> str:
+    from ..assets import PAINTINGS
+    from ..patterns import PATTERNS
+
+    picture = recipe["style"]["picture"] if recipe else ""
+    if picture in PAINTINGS:
+        painting = PAINTINGS[picture]
+        return f"{painting.title}, {painting.author}, {painting.year}"
+    if picture in PATTERNS:
+        return f"{PATTERNS[picture].title}: {PATTERNS[picture].description}"
+    return Path(picture).name or "no recipe is kept with it"
+
+
+def _write_sheet(photo: Path, networks: list[tuple[Any, str]], output: Path, size: int) -> None:
+    import numpy as np
+    from matplotlib import pyplot as plt
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    from ..figures import show
+    from ..images import from_array, load_image, save_image
+    from ..inference import stylize as run
+
+    image = load_image(photo, size)
+    pictures = [image] + [_on_device(net, lambda x, net=net: run(x, net))(image) for net, _ in networks]
+    columns = math.ceil(math.sqrt(len(pictures)))
+    figure = show(pictures, ["photo", *(name for _, name in networks)], columns)
+    canvas = FigureCanvasAgg(figure)
+    figure.set_dpi(columns * image.shape[-1] / figure.get_figwidth())
+    canvas.draw()
+    save_image(from_array(np.array(canvas.buffer_rgba())[..., :3]), output)
+    plt.close(figure)
+
+
+def _on_device(network: Any, work: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Do the work on the GPU if there is one."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return work
+    network.cuda()
+    return lambda photo: work(photo.cuda()).cpu()

@@ -1,0 +1,37 @@
+"""What the commands share: the options, the checks before the work, the lines they say."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Perceptual losses for style transfer and super-resolution (Johnson et al. 2016).",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+Output = Annotated[
+    Path, typer.Option("--output", "-o", help="The file to write; the suffix sets the format.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output file if it exists.")]
+
+
+def check_output(output: Path, overwrite: bool, suffixes: tuple[str, ...] = ()) -> None:
+    """Refuse before the work, not after it; without ``suffixes`` the output is a picture."""
+    from ..images import SUFFIXES
+
+    suffixes = suffixes or SUFFIXES
+    if output.suffix.lower() not in suffixes:
+        raise ValueError(f"{output}: unknown suffix {output.suffix!r}; use one of {', '.join(suffixes)}")
+    if output.exists() and not overwrite:
+        raise FileExistsError(f"{output} exists; give another name or --overwrite")
+
+
+def say(line: str) -> None:
+    """Print a line for the person, not for a pipe."""
+    print(line, file=sys.stderr)

@@ -1,0 +1,134 @@
+"""Commands that train networks and publish them: ``distill``, ``train`` and ``publish``."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .common import Output, Overwrite, app, check_output, say
+
+
+@app.command(epilog="Example: **repro distill recipes/pocket.toml photos/ -o pocket.safetensors**")
+def distill(
+    recipe: Annotated[Path, typer.Argument(help="A TOML file such as recipes/pocket.toml.")],
+    photos: Annotated[Path, typer.Argument(help="A folder of photos.")],
+    output: Output,
+    run_folder: Annotated[
+        Path, typer.Option(help="For checkpoint and log; an interrupted run goes on.")
+    ] = Path("runs/distill"),
+    steps: Annotated[int | None, typer.Option(min=1, help="In place of the recipe's number.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Distil a loss network into a narrow one, and write its weights with a card beside them."""
+    from ..distill import run
+
+    check_output(output, overwrite, (".safetensors",))
+    run(recipe, photos, output, run_folder, steps)
+    say(f"Wrote {output} and {output.with_suffix('.json').name}.")
+
+
+@app.command(
+    epilog="Examples: **repro train style --style painting.jpg --photos photos/ -o runs/mine**; "
+    "**repro train recipes/x4.toml --photos coco2014 --set training.steps=20000**; "
+    "**repro train --resume runs/mine**. "
+    "Several GPUs or machines: **accelerate launch -m repro.cli train ...**"
+)
+def train(
+    recipe: Annotated[
+        str | None, typer.Argument(help="A TOML file, or style or super-resolution for a preset's numbers.")
+    ] = None,
+    photos: Annotated[
+        str | None, typer.Option(help="A folder of photos, or a data set that **repro data get** has got.")
+    ] = None,
+    run_folder: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The run's folder; default runs/ and its name.")
+    ] = None,
+    style: Annotated[
+        str | None, typer.Option(help="The style picture: a file, or the name of a painting or pattern.")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="paper, reference or modern.")] = None,
+    scale: Annotated[str | None, typer.Option(help="smoke (seconds), book (a minute) or paper.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="In place of the recipe's number.")] = None,
+    loss_network: Annotated[
+        str | None, typer.Option(help="auto, vgg16, vgg16-torchvision or pocket.")
+    ] = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any value of the recipe, as KEY=VALUE; may be repeated."),
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="auto (the default), no (float32), bf16 or fp16.")
+    ] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
+) -> None:
+    """Train a network for style transfer or super-resolution; Ctrl-C saves the run and leaves."""
+    from .. import datasets
+    from ..recipe import load_recipe
+    from ..train import resume as go_on
+    from ..train import train as run
+
+    if resume is not None:
+        if any((recipe, photos, run_folder, style, preset, scale, steps, loss_network, change, precision)):
+            raise ValueError("--resume takes everything from the run's folder; give nothing else")
+        _trained(lambda: go_on(resume))
+        return
+    if recipe is None or photos is None:
+        raise ValueError("give a recipe and --photos FOLDER, or --resume FOLDER")
+    overrides = dict(_assignment(item) for item in change or ())
+    for key, value in (
+        ("style.picture", style),
+        ("preset", preset),
+        ("training.steps", steps),
+        ("loss_network", loss_network),
+    ):
+        if value is not None:
+            overrides[key] = value
+    chosen = load_recipe(recipe, scale, overrides)
+    folder = datasets.path(photos) if photos in datasets.DATASETS else Path(photos)
+    output = run_folder or Path("runs") / chosen.name
+    _trained(lambda: run(chosen, folder, output, precision=precision or "auto"))
+
+
+@app.command(epilog="Example: **repro publish runs/mine -o networks/**")
+def publish(
+    run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write to.")],
+) -> None:
+    """Write a run's best weights (float16) and a card that says how they were made."""
+    from ..pretrained import publish as write
+
+    path = write(run, output)
+    say(f"Wrote {path} and {path.with_suffix('.json').name}.")
+
+
+def _assignment(item: str) -> tuple[str, object]:
+    """Read KEY=VALUE; the value is TOML, and what is not is text."""
+    key, equals, value = item.partition("=")
+    if not equals or not key.strip():
+        raise ValueError(f"--set {item}: expected KEY=VALUE, such as training.steps=500")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+
+
+def _trained(run) -> None:
+    from ..runtime import is_main_process
+    from ..train import TrainingStopped
+
+    try:
+        result = run()
+    except TrainingStopped as error:
+        if is_main_process():
+            say(f"repro: {error}")
+        raise typer.Exit(130) from None
+    if not is_main_process():
+        return
+    last = [row["evaluation"] for row in result.history if "evaluation" in row][-1]
+    steps = result.history[-1]["step"]
+    say(
+        f"{steps} steps; objective on held-out photos {last['objective']:.4g}. The run is in {result.folder}."
+    )
