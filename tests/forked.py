@@ -116,6 +116,8 @@ def kill(recipes, photos, folder):
 def share(recipes, photos, folder):
     """For each recipe make a run in one process and one shared by two; stop and resume the first recipe's."""
     codes = {}
+    if not torch.cuda.is_available():  # the processes must find each other without being told of the CPU
+        os.environ.pop("ACCELERATE_USE_CPU", None)
     for name, recipe in recipes.items():
         assert wait(fork(recipe, photos, folder / name / "one")) == 0
         codes[name] = share_among_two(recipe, photos, folder / name / "two")

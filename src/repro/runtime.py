@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ def make_accelerator(precision: str) -> Any:
     # Accelerate keeps one state a process; a notebook may train twice, in different precisions.
     AcceleratorState._reset_state()
     return Accelerator(
+        # Several processes on machines without a GPU: unless told so, Accelerate runs each of them by itself.
+        cpu=int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.cuda.is_available(),
         mixed_precision=default_precision() if precision == "auto" else precision,
         dataloader_config=DataLoaderConfiguration(split_batches=True),
     )
