@@ -39,15 +39,19 @@ def show(
 
 
 def curves(
-    series: Mapping[str, Sequence[float]], xlabel: str = "iteration", ylabel: str = "loss", log: bool = True
+    series: Mapping[str, Sequence[float]],
+    xlabel: str = "iteration",
+    ylabel: str = "loss",
+    log: bool = True,
+    x: Sequence[float] | None = None,
 ) -> Figure:
-    """Draw named series against their index, on a logarithmic axis unless told otherwise.
+    """Draw named series against ``x``, by default their index, on a logarithmic axis unless told otherwise.
 
     Their names stand to the right of the axes, where they never cover a line.
     """
     figure, axis = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
     for name, values in series.items():
-        axis.plot(values, label=name)
+        axis.plot(range(len(values)) if x is None else x, values, label=name)
     axis.set(xlabel=xlabel, ylabel=ylabel)
     if log:
         axis.set_yscale("log")

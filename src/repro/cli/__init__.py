@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 import tomllib
 
-from . import application, optimization, training, machine  # isort: skip (the order in the list of commands)
+from . import application, optimization, training, experiments, machine  # isort: skip (the order in the list of commands)
 from .common import app
 
-__all__ = ["app", "application", "machine", "main", "optimization", "training"]
+__all__ = ["app", "application", "experiments", "machine", "main", "optimization", "training"]
 
 
 def main() -> None:

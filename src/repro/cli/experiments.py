@@ -1,0 +1,66 @@
+"""The command that recomputes the paper's figures and tables: ``reproduce``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .common import app, say
+
+
+@app.command(
+    epilog="Examples: **repro reproduce all --scale smoke**; "
+    "**repro reproduce super_resolution --scale paper --data testsets/**. "
+    "Names: feature_reconstruction, style_reconstruction, receptive_field, cost, super_resolution, "
+    "perceptual_agreement, objective_curve, speed, style_gallery."
+)
+def reproduce(
+    names: Annotated[list[str], typer.Argument(help="Experiments, or all.")],
+    scale: Annotated[
+        str, typer.Option(help="smoke (seconds), book (about a minute) or paper (the paper's settings).")
+    ] = "book",
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder for the results.")] = Path(
+        "results"
+    ),
+    loss_network: Annotated[str, typer.Option(help="auto, vgg16, vgg16-torchvision or pocket.")] = "auto",
+    data: Annotated[
+        Path | None, typer.Option(help="Test pictures (super_resolution) or photos (objective_curve).")
+    ] = None,
+    style: Annotated[
+        list[str] | None,
+        typer.Option(help="A style network: a name, a run's folder or a file; may be repeated."),
+    ] = None,
+    network: Annotated[
+        list[str] | None, typer.Option(help="The same for super-resolution. Default: all that come with it.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace results of an earlier run.")
+    ] = False,
+) -> None:
+    """Recompute figures and tables of the paper: writes NAME.SCALE.json and NAME.SCALE.png."""
+    import matplotlib
+
+    from .. import experiments
+    from ..assets import AssetError
+
+    matplotlib.use("Agg")
+    chosen = experiments.choose(names)
+    given = {"data": data, "styles": style, "networks": network}
+    options = {key: value for key, value in given.items() if value}
+    experiments.check(chosen, scale, output, overwrite, options)
+    failed = []
+    for name in chosen:
+        taken = {key: value for key, value in options.items() if key in experiments.takes(name)}
+        try:
+            path = experiments.reproduce(name, scale, loss_network, output, overwrite, **taken)
+        except (ValueError, OSError, AssetError) as error:
+            if len(chosen) == 1:
+                raise
+            say(f"{name}: {error}")
+            failed.append(name)
+        else:
+            say(f"Wrote {path} and {path.with_suffix('.png').name}.")
+    if failed:
+        raise ValueError(f"{len(failed)} of {len(chosen)} could not be done: {', '.join(failed)}")

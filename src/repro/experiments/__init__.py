@@ -1,0 +1,149 @@
+"""Every figure and table of the paper, one module each: ``run`` measures, ``plot`` draws.
+
+``run(scale, loss_network)`` gives a :class:`repro.experiments.common.Result`; :func:`reproduce` adds where it
+comes from and writes it. The numbers of the paper are in ``paper.toml`` beside this file.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..run_folder import provenance
+from . import common
+from .paper import paper_numbers
+
+__all__ = ["EXPERIMENTS", "check", "choose", "module", "paper_numbers", "reproduce", "takes"]
+
+
+class Experiment(NamedTuple):
+    """What an experiment is about, and the part of the paper that it reproduces."""
+
+    title: str
+    paper: str
+
+
+EXPERIMENTS = {
+    "feature_reconstruction": Experiment("Images with the same features at one layer", "Fig. 3"),
+    "style_reconstruction": Experiment("Images with the same Gram matrices", "Fig. 4"),
+    "receptive_field": Experiment("Pixels that an output pixel depends on", "section 3.1"),
+    "cost": Experiment("Multiplications with and without downsampling", "section 3.1"),
+    "super_resolution": Experiment("PSNR and SSIM on test sets", "Figs. 8 and 9"),
+    "perceptual_agreement": Experiment("Which of two distorted pictures is closer", "section 1"),
+    "objective_curve": Experiment("Objective against iterations", "Fig. 5"),
+    "speed": Experiment("Seconds for the baseline and for the network", "Table 1"),
+    "style_gallery": Experiment("Photo, baseline and network side by side", "Figs. 6 and 7"),
+}
+
+
+def module(name: str) -> Any:
+    """Return the module of an experiment, with its ``run`` and ``plot``.
+
+    Raises:
+        ValueError: unknown name; the message lists the known ones.
+    """
+    if name not in EXPERIMENTS:
+        raise ValueError(f"unknown experiment {name!r}; known: all, {', '.join(EXPERIMENTS)}")
+    return import_module(f".{name}", __name__)
+
+
+def choose(names: Sequence[str]) -> list[str]:
+    """Return the experiments that are meant, each once; "all" stands for all of them.
+
+    Raises:
+        ValueError: an unknown name; the message lists the known ones.
+    """
+    chosen = dict.fromkeys(name for given in names for name in (EXPERIMENTS if given == "all" else [given]))
+    for name in chosen:
+        module(name)
+    return list(chosen)
+
+
+def takes(name: str) -> list[str]:
+    """Return the options that an experiment knows beside scale and loss network."""
+    parameters = inspect.signature(module(name).run).parameters
+    return [key for key in parameters if key not in ("scale", "loss_network")]
+
+
+def check(
+    names: Sequence[str], scale: str, folder: str | Path, overwrite: bool, options: Iterable[str]
+) -> None:
+    """Refuse before the work, not after it.
+
+    Raises:
+        ValueError: an unknown name or scale, or an option that none of the experiments takes.
+        FileExistsError: a result is there already, and it is not to be replaced.
+    """
+    if scale not in common.SCALES:
+        raise ValueError(f"unknown scale {scale!r}; known: {', '.join(common.SCALES)}")
+    for option in options:
+        if not any(option in takes(name) for name in names):
+            raise ValueError(f"--{_flag(option)} is for none of {', '.join(names)}")
+    if not overwrite:
+        common.check_free(names, scale, Path(folder))
+
+
+def reproduce(
+    name: str,
+    scale: str = "book",
+    loss_network: str = "auto",
+    folder: str | Path = "results",
+    overwrite: bool = False,
+    **options: Any,
+) -> Path:
+    """Run an experiment and write ``NAME.SCALE.json`` and ``NAME.SCALE.png``; return the path of the JSON.
+
+    Args:
+        name: one of :data:`EXPERIMENTS`.
+        scale: "smoke" (seconds), "book" (about a minute) or "paper" (the paper's own settings).
+        loss_network: its name, or "auto".
+        folder: where the files go.
+        overwrite: replace files of an earlier run.
+        options: what else the experiment's ``run`` takes: ``data``, ``networks``, ``styles``.
+
+    Raises:
+        FileExistsError: there is a result already.
+        ValueError: an unknown name, scale or option, or a result that is not finite.
+        repro.assets.AssetError: something that it needs is not on this machine.
+    """
+    from matplotlib import pyplot as plt
+
+    check([name], scale, folder, overwrite, options)
+    started = time.perf_counter()
+    result = module(name).run(scale, loss_network, **options)
+    seconds = round(time.perf_counter() - started, 2)
+    content = {
+        "name": name,
+        "title": EXPERIMENTS[name].title,
+        "paper": EXPERIMENTS[name].paper,
+        "scale": scale,
+        "command": _command(name, scale, loss_network, options),
+        "seconds": seconds,
+        **provenance(),
+        "made_with": result.made_with,
+        "data": result.data,
+    }
+    figure = module(name).plot(result)
+    try:
+        files = common.result_files(name, scale, Path(folder))
+        common.write(content, figure, files)
+    finally:
+        plt.close(figure)
+    return files[0]
+
+
+def _flag(option: str) -> str:
+    return {"networks": "network", "styles": "style"}.get(option, option)
+
+
+def _command(name: str, scale: str, loss_network: str, options: dict[str, Any]) -> str:
+    """Return the command that gives the result; of paths only the last part, as they are this machine's."""
+    words = ["repro", "reproduce", name, "--scale", scale, "--loss-network", loss_network]
+    for option, value in options.items():
+        for item in value if isinstance(value, (list, tuple)) else [value]:
+            words += [f"--{_flag(option)}", Path(item).name]
+    return " ".join(words)

@@ -1,0 +1,83 @@
+"""Fig. 3: images that have the same features as a photo at one layer, found from noise.
+
+The deeper the layer, the less of the pixels comes back: the paper's figure shows colour, texture and exact
+shape go while content and layout stay. Here the loss is measured too.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from ..figures import show
+from ..losses import feature_reconstruction_loss, pixel_loss
+from ..metrics import psnr
+from ..optimize_image import invert_features
+from .common import Result, describe, describe_pictures, load_loss_network, rounded, settings, squares
+
+LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_1", "relu5_3")  # the paper: from relu2_2 on
+SEED = 0
+SETTINGS: dict[str, dict[str, Any]] = {
+    "smoke": {"photos": ["chelsea"], "size": 32, "iterations": 8},
+    "book": {"photos": ["chelsea"], "size": 96, "iterations": 60},
+    "paper": {"photos": ["chelsea", "coffee"], "size": 224, "iterations": 500},
+}
+
+
+def run(scale: str = "book", loss_network: str = "auto") -> Result:
+    """Invert the features of photos at each layer that the loss network has.
+
+    Returns:
+        ``data["rows"]``, for each photo and layer: ``pixel_rms``, the root mean square of the difference of
+        pixels on the scale 0..1; ``psnr`` (dB, RGB); ``feature_error``, the feature reconstruction loss at
+        the layer over the mean square of the photo's features there; ``start_feature_error``, that of the
+        noise. Pictures ``PHOTO`` and ``PHOTO/LAYER``.
+
+    Raises:
+        ValueError: unknown scale or loss network.
+        repro.assets.AssetError: the loss network's weights cannot be had.
+    """
+    chosen = settings(SETTINGS, scale)
+    network = load_loss_network(loss_network, LAYERS)
+    photos = squares(chosen["photos"], chosen["size"])
+    pictures, rows = dict(photos), []
+    for name, photo in photos.items():
+        for layer in network.layers:
+            found = invert_features(photo, layer, network, chosen["iterations"], seed=SEED)
+            target = network(photo, [layer])[layer]
+            energy = target.square().mean().item()
+            own = network(found.image, [layer])[layer]
+            rows.append(
+                {
+                    "photo": name,
+                    "layer": layer,
+                    "pixel_rms": rounded(pixel_loss(found.image, photo).sqrt().item()),
+                    "psnr": rounded(psnr(found.image, photo, channel="rgb").item()),
+                    "feature_error": rounded(feature_reconstruction_loss(own, target).item() / energy),
+                    "start_feature_error": rounded(found.history[f"content/{layer}"][0] / energy),
+                    "iterations": len(found.history["total"]) - 1,
+                }
+            )
+            pictures[f"{name}/{layer}"] = found.image
+    made_with = {
+        "seed": SEED,
+        "loss_network": describe(network),
+        "photos": describe_pictures(photos),
+    }
+    return Result({"settings": chosen, "rows": rows}, pictures, made_with)
+
+
+def plot(result: Result) -> Figure:
+    """Draw a row for each photo: the photo, then what each layer gives, with both errors."""
+    rows = {f"{row['photo']}/{row['layer']}": row for row in result.data["rows"]}
+    titles = []
+    for name in result.pictures:
+        row = rows.get(name)
+        titles.append(
+            f"{row['layer']}\npixels {row['pixel_rms']:.3f}\nfeatures {row['feature_error']:.2g}"
+            if row
+            else f"{name}\n\n"
+        )
+    columns = len(result.pictures) // len(result.data["settings"]["photos"])
+    return show(list(result.pictures.values()), titles, columns, width=1.7 * columns)

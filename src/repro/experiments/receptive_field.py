@@ -1,0 +1,93 @@
+"""Which pixels an output pixel depends on, with and without downsampling, at equal depth (section 3.1).
+
+The paper: "Without downsampling, each additional 3x3 convolutional layer increases the effective receptive
+field size by 2. After downsampling by a factor of D, each 3x3 convolution instead increases effective
+receptive field size by 2D". Both are measured here by the gradient of an output pixel.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from .common import Result, rounded, settings
+from .equal_depth import effective_side, field_side, full_size, influence, small_inside
+
+SEED = 0
+KINDS = {"full": "full size throughout", "quarter": "a quarter of the size inside"}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "smoke": {"size": 160, "width": 0.5, "blocks": [0, 5]},
+    "book": {"size": 160, "width": 0.5, "blocks": [0, 1, 2, 3, 4, 5]},
+    "paper": {"size": 256, "width": 1.0, "blocks": [0, 1, 2, 3, 4, 5]},
+}
+
+
+def run(scale: str = "book", loss_network: str = "auto") -> Result:
+    """Measure receptive fields; no loss network is used.
+
+    Returns:
+        ``data["rows"]``, for each kind of network and number of residual blocks: ``side`` in pixels (the
+        lowest and highest over the four positions of the output pixel in the coarse grid), and
+        ``effective_side``, of the square that holds 90 % of the influence. ``data["growth"]``: pixels that
+        the field grows by for each 3x3 convolution. Pictures: the influence, one for each kind.
+
+    Raises:
+        ValueError: unknown scale.
+    """
+    chosen = settings(SETTINGS, scale)
+    size, blocks = chosen["size"], chosen["blocks"]
+    rows, pictures = [], {}
+    for kind in KINDS:
+        for count in blocks:
+            torch.manual_seed(SEED)
+            channels = max(1, round(32 * chosen["width"]))
+            network = full_size(channels, count) if kind == "full" else small_inside(chosen["width"], count)
+            maps = influence(network, size, range(size // 2, size // 2 + 4), SEED)
+            sides = [field_side(seen) for seen in maps.values()]
+            if max(sides) >= size:
+                raise ValueError(f"an image of {size} px is too small for a field of {max(sides)} px")
+            effective = [effective_side(seen, position) for position, seen in maps.items()]
+            rows.append(
+                {
+                    "network": kind,
+                    "blocks": count,
+                    "side": {"lowest": min(sides), "highest": max(sides)},
+                    "effective_side": {"lowest": min(effective), "highest": max(effective)},
+                }
+            )
+        seen = maps[size // 2]
+        logarithm = (seen / seen.max()).clamp(1e-6).log10() / 6 + 1
+        pictures[kind] = logarithm.expand(1, 3, -1, -1)
+    growth = {kind: rounded(_growth([row for row in rows if row["network"] == kind])) for kind in KINDS}
+    return Result({"settings": chosen, "rows": rows, "growth": growth}, pictures, {"seed": SEED})
+
+
+def _growth(rows: list[dict[str, Any]]) -> float:
+    """Pixels for each 3x3 convolution; a residual block has two of them."""
+    first, last = rows[0], rows[-1]
+    return (last["side"]["highest"] - first["side"]["highest"]) / (2 * (last["blocks"] - first["blocks"]))
+
+
+def plot(result: Result) -> Figure:
+    """Draw the influence around an output pixel for both networks, and how the field grows with depth."""
+    figure, axes = plt.subplots(1, 3, figsize=(9, 3.2), layout="constrained")
+    rows = result.data["rows"]
+    for axis, (kind, label) in zip(axes, KINDS.items(), strict=False):
+        side = [row for row in rows if row["network"] == kind][-1]["side"]["highest"]
+        axis.imshow(result.pictures[kind][0, 0].numpy(), cmap="magma", vmin=0, vmax=1)
+        axis.set_title(f"{label}: {side} px", fontsize=10)
+        axis.set(xticks=[], yticks=[])
+        mine = [row for row in rows if row["network"] == kind]
+        counts = [row["blocks"] for row in mine]
+        (line,) = axes[2].plot(counts, [row["side"]["highest"] for row in mine], "o-", label=label)
+        effective = [row["effective_side"]["highest"] for row in mine]
+        axes[2].plot(counts, effective, "o--", color=line.get_color())
+    axes[2].plot([], [], "--", color="grey", label="square that holds 90 %")
+    axes[2].set(xlabel="residual blocks", ylabel="side in pixels")
+    axes[2].set_ylim(0, 1.5 * max(row["side"]["highest"] for row in rows))  # room for the legend
+    axes[2].legend(frameon=False, fontsize=8, loc="upper left")
+    axes[2].spines[["top", "right"]].set_visible(False)
+    return figure

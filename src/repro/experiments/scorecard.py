@@ -1,0 +1,192 @@
+"""The numbers of the paper beside ours, from stored results: tables in Markdown, with their provenance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from . import EXPERIMENTS
+from .common import SCALES
+from .paper import paper_numbers
+
+AGREES = {"psnr": 0.05, "ssim": 0.002}  # dB; differences within these are rounding and implementation
+UNITS = {"psnr": " dB", "ssim": ""}
+ORDER = 3.0  # a speed-up within this factor of the paper's is of its order of magnitude
+
+
+class Row(NamedTuple):
+    """A number of the paper and ours.
+
+    Attributes:
+        what: the number.
+        paper, ours: as they are to be read.
+        verdict: "agrees", "better", "worse" or "differs".
+    """
+
+    what: str
+    paper: str
+    ours: str
+    verdict: str
+
+
+def scorecard(folder: str | Path) -> str:
+    """Return a section in Markdown for each experiment with numbers of the paper, from the results there.
+
+    Of "book" and "paper" scale the larger one is taken. An experiment without a result says so.
+
+    Args:
+        folder: with the files that ``repro reproduce`` writes; it may be missing.
+
+    Raises:
+        ValueError: a result is damaged; the message names the file.
+    """
+    results = load_results(folder)
+    rows = {name: list(COMPARE[name](results[name]["data"])) for name in COMPARE if name in results}
+    verdicts = [row.verdict for found in rows.values() for row in found]
+    lines = [_summary(verdicts), ""]
+    for name in COMPARE:
+        experiment, paper = EXPERIMENTS[name], paper_numbers()[name]
+        lines += [
+            f"## {experiment.title}",
+            "",
+            f"{_sentence(paper['source'])} {_sentence(paper['certainty'])}",
+        ]
+        if name not in results:
+            lines += ["", f"No result is stored; `repro reproduce {name}` makes one.", ""]
+            continue
+        lines += ["", f"Ours: {_made_how(results[name])}", ""]
+        if rows[name]:
+            lines += ["| | paper | ours | |", "|---|---:|---:|---|"]
+            lines += [f"| {' | '.join(row)} |" for row in rows[name]] + [""]
+        else:
+            lines += ["This result has no row that can be set beside the paper's.", ""]
+    return "\n".join(lines)
+
+
+def load_results(folder: str | Path) -> dict[str, dict[str, Any]]:
+    """Return the stored result of each experiment, at paper scale if there is one, else at book scale.
+
+    Raises:
+        ValueError: a file is damaged; the message names it.
+    """
+    results = {}
+    for name in EXPERIMENTS:
+        for scale in SCALES[1:]:  # at smoke scale nothing is large enough to be compared
+            path = Path(folder) / f"{name}.{scale}.json"
+            if not path.is_file():
+                continue
+            try:
+                results[name] = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise ValueError(f"{path}: damaged ({error})") from None
+    return results
+
+
+def _summary(verdicts: list[str]) -> str:
+    if not verdicts:
+        return "No result is stored yet that can be set beside a number of the paper."
+    counts = {verdict: verdicts.count(verdict) for verdict in ("agrees", "better", "worse", "differs")}
+    words = ", ".join(f"{count} {_VERB[verdict]}" for verdict, count in counts.items() if count)
+    return f"Of {len(verdicts)} numbers of the paper that have one of ours beside them: {words}."
+
+
+_VERB = {"agrees": "agree", "better": "are better", "worse": "are worse", "differs": "differ"}
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _made_how(result: Mapping[str, Any]) -> str:
+    """Return what a reader needs to know of a result, and to make it again."""
+    made_with = result["made_with"]
+    network = made_with.get("loss_network") or made_with.get("network", {}).get("loss_network")
+    parts = [f"scale {result['scale']}", result["device"]]
+    if network:
+        layers = ", ".join(f"`{layer}`" for layer in network["layers"])
+        parts.append(f"loss network `{network['name']}` at {layers}")
+    return f"{'; '.join(parts)}; {result['seconds']:.0f} s. `{result['command']}`"
+
+
+def _super_resolution(data: Mapping[str, Any]) -> Iterator[Row]:
+    for row in data["means"]:
+        for key in AGREES if row["paper"] else ():
+            difference = row[key] - row["paper"][key]
+            verdict = "better" if difference > 0 else "worse"
+            if row["method"] == "bicubic":  # no method of ours: another number is another way to measure
+                verdict = "differs"
+            if abs(difference) <= AGREES[key]:
+                verdict = "agrees"
+            what = f"x{row['factor']}, {row['set']}, {row['method']}, {key.upper()}"
+            yield Row(what, _value(row["paper"][key], key), _value(row[key], key), verdict)
+    for factor, off in data["off"].items():
+        for key in AGREES if off else ():
+            nearest = min(off, key=lambda row, key=key: row[key])
+            what = f"{factor}, all bicubic rows, protocol nearest in {key.upper()}: {nearest['protocol']}"
+            verdict = "agrees" if nearest[key] <= AGREES[key] else "differs"
+            yield Row(what, _value(0, key), f"{_value(nearest[key], key)} off", verdict)
+
+
+def _value(value: float, key: str) -> str:
+    return f"{value:.{2 if key == 'psnr' else 4}f}{UNITS[key]}"
+
+
+def _receptive_field(data: Mapping[str, Any]) -> Iterator[Row]:
+    for kind, paper in paper_numbers()["receptive_field"]["growth"].items():
+        ours = data["growth"][kind]
+        what = {"full": "at full size", "quarter": "after downsampling by 4"}[kind]
+        verdict = "agrees" if ours == paper else "differs"
+        yield Row(f"growth by a 3x3 convolution, {what}", f"{paper} px", f"{ours:g} px", verdict)
+
+
+def _cost(data: Mapping[str, Any]) -> Iterator[Row]:
+    counted = {row["case"]: row["multiplications"] for row in data["rows"]}
+    for case, paper in data["formula"].items():
+        verdict = "agrees" if counted[case] == paper else "differs"
+        yield Row(f"multiplications, {case}", f"{paper:,}", f"{counted[case]:,}", verdict)
+
+
+def _objective_curve(data: Mapping[str, Any]) -> Iterator[Row]:
+    low, high = paper_numbers()["objective_curve"]["crossing"]
+    sizes = paper_numbers()["objective_curve"]["size"]
+    for found in data["sizes"]:
+        where, last = found["crossing"], len(found["baseline"]["mean"]) - 1
+        reached = last if where is None else where
+        if where is None and last < high:
+            verdict = "differs"  # too few iterations to tell
+        else:  # a later crossing is a better network
+            verdict = "worse" if reached < low else "better" if reached > high or where is None else "agrees"
+        ours = str(where) if where is not None else f"not by {last}"
+        size = found["size"]
+        yield Row(f"{size} px, iterations that the network is worth", f"{low} to {high}", ours, verdict)
+        if str(size) in sizes:
+            paper = sizes[str(size)]["content"] / sizes[str(size)]["network"]
+            ratio = found["content"]["mean"] / found["network"]["mean"]
+            verdict = "agrees" if 1 / ORDER < ratio / paper < ORDER else "differs"
+            yield Row(f"{size} px, objective of photo over network", f"{paper:.1f}", f"{ratio:.1f}", verdict)
+
+
+def _speed(data: Mapping[str, Any]) -> Iterator[Row]:
+    paper = paper_numbers()["speed"]
+    for found in data["sizes"]:
+        for count, theirs in zip(
+            paper["iterations"], paper["size"].get(str(found["size"]), {}).get("speedup", ()), strict=False
+        ):
+            ours = found["speedup"][str(count)]
+            verdict = (
+                "agrees" if 1 / ORDER < ours / theirs < ORDER else "better" if ours > theirs else "worse"
+            )
+            yield Row(
+                f"{found['size']} px, speed-up over {count} iterations", f"{theirs}", f"{ours:.0f}", verdict
+            )
+
+
+COMPARE: dict[str, Callable[[Mapping[str, Any]], Iterator[Row]]] = {
+    "objective_curve": _objective_curve,
+    "speed": _speed,
+    "super_resolution": _super_resolution,
+    "receptive_field": _receptive_field,
+    "cost": _cost,
+}

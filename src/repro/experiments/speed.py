@@ -1,0 +1,123 @@
+"""Table 1: seconds for the baseline and for one pass of the network, and the speed-up.
+
+An iteration of the baseline takes the same time whatever came before, as the paper's own table shows (3.17,
+9.52 and 15.86 s for 100, 300 and 500 of them). So as many as the scale says are measured, and the times for
+the paper's numbers follow from the time of one. An iteration is an evaluation of the objective with its
+gradient, which is what the released code counts; L-BFGS needs a few more of them than it makes steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from ..optimize_image import optimize_image, white_noise
+from ..transform_nets import StyleTransferNet
+from .common import Result, describe_pictures, device, rounded, seconds, settings, spread, squares
+from .equal_depth import multiplications
+from .paper import paper_numbers
+from .trained_styles import first_style, trained_style
+
+SEED = 0
+PHOTO = "astronaut"
+SETTINGS: dict[str, dict[str, Any]] = {
+    "smoke": {"sizes": [32, 64], "measured_iterations": 2, "baseline_repeats": 2, "network_repeats": 3},
+    "book": {"sizes": [128, 256], "measured_iterations": 5, "baseline_repeats": 3, "network_repeats": 5},
+    "paper": {
+        "sizes": [256, 512, 1024],
+        "measured_iterations": 20,
+        "baseline_repeats": 5,
+        "network_repeats": 15,
+    },
+}
+
+
+def run(scale: str = "book", loss_network: str = "auto", styles: Sequence[str] | None = None) -> Result:
+    """Measure baseline and network on one photo at several sizes, each after a run to warm up.
+
+    Args:
+        styles: as of :func:`repro.experiments.objective_curve.run`.
+
+    Returns:
+        ``data["sizes"]``, for each size: ``baseline_iteration`` and ``network``, seconds as median and range;
+        ``baseline``, seconds for the paper's numbers of iterations; ``speedup``, these over the network's;
+        ``multiplications`` of the network's convolutions, and ``share_of_peak``, how many it does a second
+        over those of a product of large matrices.
+
+    Raises:
+        ValueError: unknown scale, loss network or network, or no network comes with the package.
+        repro.assets.AssetError: the style picture or weights cannot be had.
+    """
+    chosen = settings(SETTINGS, scale)
+    style = trained_style(first_style(styles), loss_network)
+    counts = paper_numbers()["speed"]["iterations"]
+    peak = _peak()
+    found = []
+    for size in chosen["sizes"]:
+        content = squares([PHOTO], size)[PHOTO]
+        objective, noise = style.objective(content), white_noise(content.shape, SEED).to(content)
+        evaluations: list[int] = []
+
+        def baseline(objective=objective, noise=noise, evaluations=evaluations) -> None:
+            ended = optimize_image(objective, noise, chosen["measured_iterations"])
+            evaluations.append(ended.evaluations)
+
+        runs = seconds(baseline, chosen["baseline_repeats"])
+        iteration = spread([run / count for run, count in zip(runs, evaluations[1:], strict=True)])
+        network = spread(seconds(lambda content=content: style.result(content), chosen["network_repeats"]))
+        times = {str(count): rounded(count * iteration["median"]) for count in counts}
+        work = multiplications(StyleTransferNet(**style.network.recipe["network"]), (3, size, size))
+        found.append(
+            {
+                "size": size,
+                "baseline_iteration": iteration,
+                "baseline": times,
+                "network": network,
+                "speedup": {key: rounded(value / network["median"]) for key, value in times.items()},
+                "multiplications": work,
+                "share_of_peak": rounded(work / network["median"] / peak),
+            }
+        )
+    made_with = {
+        "seed": SEED,
+        "network": style.describe(),
+        "photos": describe_pictures(squares([PHOTO], chosen["sizes"][0])),
+        "threads": torch.get_num_threads(),
+    }
+    data = {"settings": chosen, "sizes": found, "peak_multiplications_per_second": rounded(peak)}
+    return Result(data, {}, made_with)
+
+
+@torch.no_grad()
+def _peak(side: int = 1024) -> float:
+    """Return multiplications a second in a product of two square matrices, the best of five."""
+    a = torch.rand(side, side, device=device())
+    return side**3 / min(seconds(lambda: a @ a, 5))
+
+
+def plot(result: Result) -> Figure:
+    """Draw seconds against size: the baseline's for each number of iterations, and the network's."""
+    sizes = result.data["sizes"]
+    x = [found["size"] for found in sizes]
+    figure, axis = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
+    for count in sizes[0]["baseline"]:
+        values = [found["baseline"][count] for found in sizes]
+        axis.plot(x, values, "o-", label=f"baseline, {count} iterations")
+    middle = [found["network"]["median"] for found in sizes]
+    axis.plot(x, middle, "s-", color="black", label="network")
+    for found in sizes:
+        last = list(found["speedup"])[-1]
+        axis.annotate(
+            f"{found['speedup'][last]:.0f} x", (found["size"], found["network"]["median"]), (0, 6),
+            textcoords="offset points", ha="center", fontsize=8,
+        )  # fmt: skip
+    axis.set_xscale("log", base=2)
+    axis.set(xlabel="side in pixels", ylabel="seconds", yscale="log")
+    axis.set_xticks(x, [str(size) for size in x])
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside right upper", frameon=False, fontsize=9)
+    return figure

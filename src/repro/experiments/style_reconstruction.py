@@ -1,0 +1,65 @@
+"""Fig. 4: images with the Gram matrices of a style picture, at one layer and at all of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from ..config import STYLE_LAYERS
+from ..figures import show
+from ..optimize_image import reconstruct_style
+from ..patterns import draw
+from .common import Result, describe, describe_pictures, device, load_loss_network, rounded, settings
+
+SEED = 0
+STYLES = ("stained_glass", "brush_strokes")
+SETTINGS: dict[str, dict[str, Any]] = {
+    "smoke": {"styles": list(STYLES), "size": 32, "iterations": 8},
+    "book": {"styles": list(STYLES), "size": 96, "iterations": 50},
+    "paper": {"styles": list(STYLES), "size": 256, "iterations": 500},
+}
+
+
+def run(scale: str = "book", loss_network: str = "auto") -> Result:
+    """Reconstruct the style of drawn pictures from each style layer of the loss network and from all.
+
+    Returns:
+        ``data["rows"]``, for each style and choice of layers: for every layer used ``start`` and ``end`` of
+        the style reconstruction loss, as weighted in the objective. Pictures ``STYLE`` and ``STYLE/LAYER``,
+        with ``all`` for the sum over layers.
+
+    Raises:
+        ValueError: unknown scale or loss network.
+        repro.assets.AssetError: the loss network's weights cannot be had.
+    """
+    chosen = settings(SETTINGS, scale)
+    network = load_loss_network(loss_network, STYLE_LAYERS)
+    styles = {name: draw(name, chosen["size"]).to(device()) for name in chosen["styles"]}
+    choices = {layer: [layer] for layer in network.layers} | {"all": list(network.layers)}
+    pictures, rows = {}, []
+    for name, style in styles.items():
+        pictures[name] = style
+        for choice, layers in choices.items():
+            found = reconstruct_style(style, layers, network, iterations=chosen["iterations"], seed=SEED)
+            values = {layer: found.history[f"style/{layer}"] for layer in layers}
+            rows.append(
+                {
+                    "style": name,
+                    "layers": choice,
+                    "start": {layer: rounded(value[0]) for layer, value in values.items()},
+                    "end": {layer: rounded(value[-1]) for layer, value in values.items()},
+                    "iterations": len(found.history["total"]) - 1,
+                }
+            )
+            pictures[f"{name}/{choice}"] = found.image
+    made_with = {"seed": SEED, "loss_network": describe(network), "styles": describe_pictures(styles)}
+    return Result({"settings": chosen, "rows": rows}, pictures, made_with)
+
+
+def plot(result: Result) -> Figure:
+    """Draw a row for each style: the picture, then what each layer gives, then what all give together."""
+    styles = result.data["settings"]["styles"]
+    columns = len(result.pictures) // len(styles)
+    titles = [name.partition("/")[2] or name.replace("_", " ") for name in result.pictures]
+    return show(list(result.pictures.values()), titles, columns, width=1.7 * columns)

@@ -1,0 +1,260 @@
+"""Figs. 8 and 9: PSNR and SSIM at x4 and x8, and which protocol gives the paper's bicubic rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from .. import datasets
+from ..assets import PHOTOS, photo
+from ..data import data_hash, list_photos
+from ..degradations import low_resolution
+from ..figures import show
+from ..images import load_image, resize
+from ..inference import upscale
+from ..losses import feature_reconstruction_loss
+from ..metrics import evaluate_sr
+from ..pretrained import load_network, shipped
+from ..transform_nets import SuperResolutionNet
+from .common import Result, describe, describe_pictures, device, load_loss_network, rounded, settings
+from .paper import paper_numbers
+from .sr_protocols import PROTOCOLS, bicubic_score, crop_to_multiple, is_grey_file, to_8_bit
+
+FACTORS = (4, 8)
+SETS = ("set5", "set14", "bsd100")
+FEATURE_LAYER = "relu2_2"
+TOLERANCE = 0.05  # dB: a protocol within it on every set explains the paper's rows
+INPUTS = {"plain": 0.0, "blurred": 1.0}  # sigma before downsampling: test sets' custom, and section 4.2
+SETTINGS: dict[str, dict[str, Any]] = {
+    "smoke": {"sets": ["photos"], "side": 96, "pictures": 2, "protocols": list(PROTOCOLS)[:4]},
+    "book": {"sets": ["set5"], "side": None, "pictures": None, "protocols": list(PROTOCOLS)},
+    "paper": {"sets": list(SETS), "side": None, "pictures": None, "protocols": list(PROTOCOLS)},
+}
+
+
+def run(
+    scale: str = "book",
+    loss_network: str = "auto",
+    data: str | Path | None = None,
+    networks: Sequence[str] | None = None,
+) -> Result:
+    """Score bicubic upsampling and trained networks on test sets.
+
+    Args:
+        data: a folder of pictures, or of the folders set5, set14 and bsd100; default the sets that
+            ``repro data get`` has got. At smoke scale without it, photos that come with scikit-image.
+        networks: names of super-resolution networks of the package, files or runs; default all that come
+            with it.
+
+    Returns:
+        ``data["images"]``, a row for each picture, factor, input and method: ``psnr`` (dB), ``ssim`` and
+        ``feature``, the feature reconstruction loss at relu2_2. ``data["means"]``, over each set, with the
+        paper's numbers beside complete sets. ``data["protocols"]``, bicubic rows under each protocol, of the
+        sets and of the pictures that the paper scores singly. ``data["off"]``, for each factor and protocol
+        the largest difference from the paper over the rows. ``data["explained"]``, for each factor the
+        protocols within 0.05 dB of the paper on every row; None where there is no row to compare. Inputs are
+        "plain" (antialiased bicubic) and "blurred" (after a Gaussian of sigma 1, section 4.2); the paper's
+        rows stand beside the plain ones. Pictures: crops of the first picture.
+
+    Raises:
+        ValueError: unknown scale, loss network or network, or one that is not for super-resolution, or two
+            pictures of a set with the same name.
+        FileNotFoundError: no picture in ``data``, or no such folder.
+        repro.assets.AssetError: a test set or the loss network's weights are not on this machine.
+    """
+    chosen = settings(SETTINGS, scale)
+    methods = _networks(networks)
+    judge = load_loss_network(loss_network, [FEATURE_LAYER])
+    sets, hashes, grey = _load_sets(chosen, data)
+    chosen["sets"] = list(sets)
+    complete = [name for name in sets if _is_complete(name, sets[name], chosen["side"])]
+    images, protocols, pictures = [], [], {}
+    for set_name, originals in sets.items():
+        for factor in FACTORS:
+            fitting = [name for name in methods if methods[name].factor == factor]
+            for name, original in originals.items():
+                rows, crops = _score(original, factor, {key: methods[key] for key in fitting}, judge)
+                images += [{"set": set_name, "picture": name, **row} for row in rows]
+                if factor not in pictures:
+                    pictures[factor] = crops
+            for protocol in chosen["protocols"]:
+                protocols += _protocol_rows(set_name, originals, factor, protocol, grey, set_name in complete)
+    off = {f"x{factor}": _off(protocols, factor) for factor in FACTORS}
+    result = {
+        "settings": chosen,
+        "images": images,
+        "means": _means(images, complete),
+        "protocols": protocols,
+        "off": off,
+        "explained": {
+            factor: [row["protocol"] for row in rows if row["psnr"] <= TOLERANCE] if rows else None
+            for factor, rows in off.items()
+        },
+    }
+    flat = {f"x{factor}/{name}": crop for factor, crops in pictures.items() for name, crop in crops.items()}
+    made_with = {"loss_network": describe(judge), "data": hashes, "networks": _describe(methods)}
+    return Result(result, flat, made_with)
+
+
+def _networks(names: Sequence[str] | None) -> dict[str, SuperResolutionNet]:
+    found = {}
+    for source in names if names is not None else shipped("super-resolution"):
+        network = load_network(source)
+        if not isinstance(network, SuperResolutionNet):
+            raise ValueError(f"{source} is no network for super-resolution")
+        found[(network.recipe or {}).get("name") or Path(source).stem] = network.to(device())
+    return found
+
+
+def _describe(methods: dict[str, SuperResolutionNet]) -> dict[str, str]:
+    from ..weight_files import digest
+
+    return {name: digest(network.state_dict()) for name, network in methods.items()}
+
+
+def _load_sets(
+    chosen: dict[str, Any], data: str | Path | None
+) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any], set[str]]:
+    """Return the pictures by set and name, a hash for each set, and the names of greyscale files."""
+    if data is None and chosen["sets"] == ["photos"]:
+        photos = {name: _middle(photo(name), chosen["side"]) for name in list(PHOTOS)[: chosen["pictures"]]}
+        return {"photos": photos}, {"photos": describe_pictures(photos)}, set()
+    if data is None:
+        folders = {name: datasets.path(name) for name in chosen["sets"]}
+    else:
+        data = Path(data).resolve()
+        wanted = SETS if chosen["sets"] == ["photos"] else chosen["sets"]
+        folders = {name: data / name for name in wanted if (data / name).is_dir()} or {data.name: data}
+    sets, hashes, grey = {}, {}, set()
+    for name, folder in folders.items():
+        paths = list_photos(folder)[: chosen["pictures"]]
+        sets[name] = {path.stem: _middle(load_image(path), chosen["side"]) for path in paths}
+        grey |= {path.stem for path in paths if is_grey_file(path)}
+        if len(sets[name]) < len(paths):
+            raise ValueError(f"{folder}: two pictures have the same name but for folder and suffix")
+        hashes[name] = {"pictures": len(paths), "sha256": data_hash(paths)}
+    return sets, hashes, grey
+
+
+def _is_complete(name: str, pictures: dict[str, Tensor], side: int | None) -> bool:
+    return name in SETS and side is None and len(pictures) == datasets.DATASETS[name].pictures
+
+
+def _middle(image: Tensor, side: int | None) -> Tensor:
+    if side is None:
+        return image
+    top, left = (max(0, (length - side) // 2) for length in image.shape[-2:])
+    return image[..., top : top + side, left : left + side]
+
+
+def _score(
+    picture: Tensor, factor: int, methods: dict[str, SuperResolutionNet], judge: Any
+) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
+    """Return a row for each input and method, and crops of the results for the plain input."""
+    original = crop_to_multiple(picture, factor).to(device())
+    known = judge(original)[FEATURE_LAYER]
+    rows, crops = [], {}
+    for name, sigma in INPUTS.items():
+        low = to_8_bit(low_resolution(original, factor, sigma))
+        results = {"bicubic": resize(low, tuple(original.shape[-2:]))}
+        results |= {key: upscale(low, network=network) for key, network in methods.items()}
+        for method, result in results.items():
+            own = judge(to_8_bit(result))[FEATURE_LAYER]
+            scores = {**evaluate_sr(result, original, factor)}
+            scores["feature"] = feature_reconstruction_loss(own, known).item()
+            scores = {key: rounded(value) for key, value in scores.items()}
+            rows.append({"factor": factor, "input": name, "method": method, **scores})
+            if name == "plain":
+                crops[method] = _middle(result, 128)
+    return rows, crops | {"original": _middle(original, 128)}
+
+
+def _mean(values: Any) -> float:
+    return torch.tensor(list(values), dtype=torch.float64).mean().item()
+
+
+def _means(images: list[dict[str, Any]], complete: list[str]) -> list[dict[str, Any]]:
+    groups: dict[tuple, list[dict[str, Any]]] = {}
+    for row in images:
+        groups.setdefault((row["factor"], row["set"], row["input"], row["method"]), []).append(row)
+    means = []
+    for (factor, name, given, method), rows in groups.items():
+        mean = {key: rounded(_mean(row[key] for row in rows)) for key in ("psnr", "ssim", "feature")}
+        paper = _paper(factor, name, method) if given == "plain" and name in complete else None
+        keys = {"factor": factor, "set": name, "input": given, "method": method}
+        means.append({**keys, "pictures": len(rows), **mean, "paper": paper})
+    return means
+
+
+def _paper(factor: int, name: str, method: str) -> dict[str, float] | None:
+    """The paper's row for a method: a network "x4" is its feature loss, "x4_pixel" its pixel loss."""
+    row = {f"x{factor}": "feature", f"x{factor}_pixel": "pixel"}.get(method, method)
+    return paper_numbers()["super_resolution"][f"x{factor}"].get(name, {}).get(row)
+
+
+def _protocol_rows(
+    set_name: str,
+    originals: dict[str, Tensor],
+    factor: int,
+    protocol: str,
+    grey: set[str],
+    complete: bool,
+) -> list[dict[str, Any]]:
+    """Return the mean over a set under a protocol, and the rows of pictures that the paper scores singly."""
+    scores = {
+        name: bicubic_score(original, factor, PROTOCOLS[protocol], name in grey)
+        for name, original in originals.items()
+    }
+    paper = paper_numbers()["super_resolution"][f"x{factor}"]
+    rows = {set_name: {key: _mean(score[key] for score in scores.values()) for key in ("psnr", "ssim")}}
+    rows |= {name: score for name, score in scores.items() if name in paper["picture"]}
+    return [
+        {
+            "factor": factor,
+            "of": name,
+            "protocol": protocol,
+            **{key: rounded(value) for key, value in row.items()},
+            "paper": (paper["picture"].get(name) or _paper(factor, name, "bicubic")) if complete else None,
+        }
+        for name, row in rows.items()
+    ]
+
+
+def _off(protocols: list[dict[str, Any]], factor: int) -> list[dict[str, Any]]:
+    """Return each protocol's largest differences from the paper, the nearest in PSNR first."""
+    off: dict[str, dict[str, float]] = {}
+    for row in protocols:
+        if row["factor"] == factor and row["paper"]:
+            largest = off.setdefault(row["protocol"], {"psnr": 0.0, "ssim": 0.0})
+            for key, before in largest.items():
+                largest[key] = rounded(max(before, abs(row[key] - row["paper"][key])))
+    rows = [{"protocol": name, **values} for name, values in off.items()]
+    return sorted(rows, key=lambda row: row["psnr"])
+
+
+def plot(result: Result) -> Figure:
+    """Draw crops of the first picture: a row for each factor, with the PSNR of the whole picture."""
+    images = result.data["images"]
+    first = images[0]["picture"]
+    psnr = {
+        f"x{row['factor']}/{row['method']}": row["psnr"]
+        for row in images
+        if row["picture"] == first and row["input"] == "plain"
+    }
+    rows = [[name for name in result.pictures if name.startswith(f"x{factor}/")] for factor in FACTORS]
+    columns = max(len(row) for row in rows)
+    shown, titles = [], []
+    for row in rows:
+        shown += [result.pictures[name] for name in row]
+        titles += [
+            name.replace("/", " ") + (f"\n{psnr[name]:.2f} dB" if name in psnr else "\n") for name in row
+        ]
+        blank = torch.ones_like(result.pictures[row[0]])
+        shown += [blank] * (columns - len(row))
+        titles += [""] * (columns - len(row))
+    return show(shown, titles, columns, width=2.2 * columns)

@@ -1,0 +1,128 @@
+"""Trained style networks with what they were trained for: their style picture and their objective."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..assets import PAINTINGS, cache_dir
+from ..build import load_style, restrict
+from ..config import LossConfig
+from ..loss_network import LossNetwork
+from ..losses import PerceptualLoss
+from ..patterns import PATTERNS
+from ..pretrained import load_network, shipped
+from ..recipe import from_dict
+from ..transform_nets import StyleTransferNet
+from ..weight_files import digest
+from .common import describe, device, load_loss_network
+
+
+@dataclass
+class TrainedStyle:
+    """A style network and its task.
+
+    Attributes:
+        name: of its recipe.
+        network: on :func:`repro.experiments.common.device`.
+        picture: (1, 3, H, W), the style picture at the size that it was trained with.
+        loss_network: with the layers of the objective that its weights reach.
+        loss: layers and weights of the objective, the network's own as far as the loss network has them.
+    """
+
+    name: str
+    network: StyleTransferNet
+    picture: Tensor
+    loss_network: LossNetwork
+    loss: LossConfig
+
+    def objective(self, content: Tensor) -> PerceptualLoss:
+        """Return the objective (Eq. 5) for a content image, the same as that of the baseline."""
+        objective = PerceptualLoss(self.loss_network, **self.loss.arguments())
+        objective.set_targets(content=content, style=self.picture)
+        return objective
+
+    @torch.no_grad()
+    def result(self, content: Tensor) -> Tensor:
+        """Return the network's result for (1, 3, H, W), clipped to [0, 1] as it would be shown."""
+        return self.network(content).clamp(0, 1)
+
+    @torch.no_grad()
+    def value(self, objective: PerceptualLoss, image: Tensor) -> float:
+        """Return the sum of an objective's terms at an image."""
+        return sum(term.item() for term in objective(image).values())
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a result says of it."""
+        assert self.network.recipe is not None
+        return {
+            "name": self.name,
+            "weights": digest(self.network.state_dict()),
+            "options": dict(self.network.recipe["network"]),
+            "style": Path(self.network.recipe["style"]["picture"]).name,
+            "style_sha256": digest({"style": self.picture}),
+            "content_layers": dict(self.loss.content_layers),
+            "style_layers": dict(self.loss.style_layers),
+            "tv_weight": self.loss.tv_weight,
+            "trained_at": self.network.recipe["training"]["size"],
+            "loss_network": describe(self.loss_network),
+        }
+
+
+def trained_style(source: str | Path, loss_network: str = "auto") -> TrainedStyle:
+    """Return a trained style network with its task.
+
+    Args:
+        source: the name of a network that comes with the package, a file, or a run's folder.
+        loss_network: its name; the objective keeps the style layers that it has.
+
+    Raises:
+        ValueError: no such network, or none for style transfer, or no recipe is kept with it, or the loss
+            network lacks the content layer.
+        repro.assets.AssetError: weights or the style picture cannot be had.
+    """
+    network = load_network(source)
+    if not isinstance(network, StyleTransferNet):
+        raise ValueError(f"{source} is no network for style transfer")
+    if network.recipe is None:
+        raise ValueError(f"{source}: no recipe is kept with it, so its style and its objective are not known")
+    recipe = from_dict(network.recipe, str(source))
+    layers = [*recipe.loss.content_layers, *recipe.loss.style_layers]
+    judge = load_loss_network(loss_network, layers)
+    recipe = restrict(recipe, judge, lambda line: None)
+    picture = load_style(recipe.style).to(device())
+    return TrainedStyle(recipe.name, network.to(device()), picture, judge, recipe.loss)
+
+
+def names_of_styles(names: Sequence[str] | None = None) -> list[str]:
+    """Return the names given, else those of the style networks that come with the package.
+
+    Raises:
+        ValueError: there is none; the message says how to make one.
+    """
+    names = list(names or shipped("style"))
+    if not names:
+        raise ValueError(
+            "no style network comes with this version; train one (repro train style) and name its folder "
+            "with --style"
+        )
+    return names
+
+
+def first_style(names: Sequence[str] | None = None) -> str:
+    """Return the first style network whose style picture is on this machine, else the first one."""
+    names = names_of_styles(names)
+    return next((name for name in names if _picture_is_here(name)), names[0])
+
+
+def _picture_is_here(source: str) -> bool:
+    recipe = load_network(source).recipe or {}
+    picture = recipe.get("style", {}).get("picture", "")
+    if picture in PAINTINGS:
+        return (cache_dir() / "paintings" / PAINTINGS[picture].file).is_file()
+    return picture in PATTERNS or Path(picture).is_file()

@@ -1,0 +1,147 @@
+"""The scorecard: verdicts on results whose numbers are known, and what it says where there are none."""
+
+import importlib.util
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from repro import experiments
+from repro.experiments.paper import paper_numbers
+from repro.experiments.scorecard import COMPARE, load_results, scorecard
+
+
+def _write(folder, name, data, scale="book", **made_with):
+    content = {
+        "name": name,
+        "scale": scale,
+        "device": "CPU, 2 threads",
+        "seconds": 12.3,
+        "command": f"repro reproduce {name} --scale {scale} --loss-network pocket",
+        "made_with": made_with,
+        "data": data,
+    }
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.{scale}.json").write_text(json.dumps(content))
+
+
+def _rows(name, data):
+    return [tuple(row) for row in COMPARE[name](data)]
+
+
+def test_without_results_it_says_so(tmp_path):
+    text = scorecard(tmp_path / "missing")
+    assert text.startswith("No result is stored yet")
+    for name in COMPARE:
+        assert f"`repro reproduce {name}` makes one" in text
+
+
+def test_the_paper_is_named_for_every_experiment_that_is_compared():
+    for name in COMPARE:
+        assert {"source", "certainty"} <= set(paper_numbers()[name])
+        assert name in experiments.EXPERIMENTS
+
+
+def test_the_largest_scale_is_taken_and_described(tmp_path):
+    network = {"name": "pocket", "layers": ["relu2_2"], "weights": "x"}
+    for scale, growth in (("paper", 2.0), ("book", 9.0), ("smoke", 9.0)):
+        _write(
+            tmp_path,
+            "receptive_field",
+            {"growth": {"full": growth, "quarter": 8.0}},
+            scale,
+            loss_network=network,
+        )
+    assert load_results(tmp_path)["receptive_field"]["scale"] == "paper"
+    text = scorecard(tmp_path)
+    assert "Of 2 numbers of the paper that have one of ours beside them: 2 agree." in text
+    assert "Ours: scale paper; CPU, 2 threads; loss network `pocket` at `relu2_2`; 12 s." in text
+    assert "| growth by a 3x3 convolution, at full size | 2 px | 2 px | agrees |" in text
+
+
+def test_super_resolution():
+    paper = {"psnr": 28.43, "ssim": 0.8114}
+    means = [
+        {"factor": 4, "set": "set5", "method": "bicubic", "psnr": 28.42, "ssim": 0.79, "paper": paper},
+        {"factor": 4, "set": "set5", "method": "x4", "psnr": 29.0, "ssim": 0.75, "paper": paper},
+        {"factor": 4, "set": "mine", "method": "bicubic", "psnr": 20.0, "ssim": 0.5, "paper": None},
+    ]
+    off = {
+        "x4": [{"protocol": "a", "psnr": 0.01, "ssim": 0.02}, {"protocol": "c", "psnr": 0.5, "ssim": 0.01}],
+        "x8": [{"protocol": "b", "psnr": 1.2, "ssim": 0.1}],
+    }
+    assert _rows("super_resolution", {"means": means, "off": off}) == [
+        ("x4, set5, bicubic, PSNR", "28.43 dB", "28.42 dB", "agrees"),
+        ("x4, set5, bicubic, SSIM", "0.8114", "0.7900", "differs"),
+        ("x4, set5, x4, PSNR", "28.43 dB", "29.00 dB", "better"),
+        ("x4, set5, x4, SSIM", "0.8114", "0.7500", "worse"),
+        ("x4, all bicubic rows, protocol nearest in PSNR: a", "0.00 dB", "0.01 dB off", "agrees"),
+        ("x4, all bicubic rows, protocol nearest in SSIM: c", "0.0000", "0.0100 off", "differs"),
+        ("x8, all bicubic rows, protocol nearest in PSNR: b", "0.00 dB", "1.20 dB off", "differs"),
+        ("x8, all bicubic rows, protocol nearest in SSIM: b", "0.0000", "0.1000 off", "differs"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("crossing", "last", "verdict"),
+    [
+        (49, 500, "worse"),
+        (50, 500, "agrees"),
+        (100, 500, "agrees"),
+        (101, 500, "better"),
+        (None, 500, "better"),
+        (None, 60, "differs"),
+    ],
+)
+def test_crossing(crossing, last, verdict):
+    found = {
+        "size": 128,
+        "crossing": crossing,
+        "baseline": {"mean": [1.0] * (last + 1)},
+        "network": {"mean": 1.0},
+        "content": {"mean": 9.0},
+    }
+    assert [row[-1] for row in _rows("objective_curve", {"sizes": [found]})] == [verdict]
+    ratio = _rows("objective_curve", {"sizes": [{**found, "size": 256}]})[1]
+    assert ratio == ("256 px, objective of photo over network", "8.9", "9.0", "agrees")
+
+
+def test_speed():
+    found = {"size": 256, "speedup": {"100": 212.0, "300": 5000.0, "500": 10.0}}
+    rows = _rows("speed", {"sizes": [found, {**found, "size": 128}]})
+    assert [row[1:] for row in rows] == [
+        ("212", "212", "agrees"),
+        ("636", "5000", "better"),
+        ("1060", "10", "worse"),
+    ]
+
+
+def test_a_wrong_count_is_seen():
+    data = {"rows": [{"case": "block", "multiplications": 8}], "formula": {"block": 9}}
+    assert _rows("cost", data) == [("multiplications, block", "9", "8", "differs")]
+
+
+def test_a_smoke_run_is_not_compared(tmp_path):
+    _write(tmp_path, "receptive_field", {"growth": {"full": 2.0, "quarter": 8.0}}, "smoke")
+    assert load_results(tmp_path) == {}
+
+
+def test_the_page_is_made_from_the_stored_results(tmp_path):
+    file = Path(__file__).parents[1] / "book" / "_ext" / "scorecard_page.py"
+    spec = importlib.util.spec_from_file_location("scorecard_page", file)
+    extension = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(extension)
+    page = file.parents[1].joinpath("scorecard.md").read_text()
+    _write(tmp_path / "results", "receptive_field", {"growth": {"full": 2.0, "quarter": 8.0}})
+    source = [page]
+    extension.write_scorecard(SimpleNamespace(srcdir=tmp_path), "book/scorecard", source)
+    assert extension.PLACE in page
+    assert source[0] == page.replace(extension.PLACE, scorecard(tmp_path / "results"))
+    assert "| agrees |" in source[0]
+
+
+def test_a_damaged_result_is_named(tmp_path):
+    (tmp_path / "cost.book.json").write_text("{")
+    with pytest.raises(ValueError, match=r"cost\.book\.json: damaged"):
+        scorecard(tmp_path)

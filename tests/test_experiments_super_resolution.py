@@ -1,0 +1,166 @@
+"""Scores of super-resolution: protocols against published rows and against each other."""
+
+import pytest
+import torch
+from PIL import Image
+
+from repro.degradations import low_resolution
+from repro.experiments import super_resolution
+from repro.experiments.paper import paper_numbers
+from repro.experiments.sr_protocols import PROTOCOLS, Protocol, bicubic_score, crop_to_multiple, is_grey_file
+from repro.images import load_image, resize, save_image, to_array
+from repro.inference import upscale
+from repro.metrics import evaluate_sr
+from small_networks import sr_recipe, write
+
+
+@pytest.fixture
+def folder(tmp_path, astronaut):
+    """Two pictures, one with sides that are no multiples of 8."""
+    save_image(astronaut[..., :96, :96], tmp_path / "testset" / "a.png")
+    save_image(astronaut[..., :101, :90], tmp_path / "testset" / "b.png")
+    return tmp_path / "testset"
+
+
+@pytest.mark.parametrize("factor", [4, 8])
+def test_the_default_protocol_is_that_of_the_metrics(astronaut, factor):
+    low = (255 * low_resolution(astronaut, factor, 0)).round() / 255
+    expected = evaluate_sr(resize(low, (128, 128)), astronaut, factor)
+    assert bicubic_score(astronaut, factor, Protocol()) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_every_protocol_scores_a_picture_of_odd_size(astronaut, name):
+    score = bicubic_score(astronaut[..., :101, :90], 4, PROTOCOLS[name])
+    assert 10 < score["psnr"] < 40
+    assert 0.2 < score["ssim"] < 1
+
+
+def test_what_a_protocol_changes_is_seen(astronaut):
+    scores = {name: bicubic_score(astronaut, 4, protocol) for name, protocol in PROTOCOLS.items()}
+    plain = scores["antialiased bicubic"]
+    # Full range is a factor of 255 / 219 on luma, which is 1.32 dB.
+    assert scores["full-range Y"]["psnr"] == pytest.approx(plain["psnr"] - 1.32, abs=0.05)
+    assert scores["uniform SSIM window"]["psnr"] == pytest.approx(plain["psnr"])
+    assert scores["uniform SSIM window"]["ssim"] != pytest.approx(plain["ssim"], abs=1e-3)
+    assert scores["bilinear upsampling"]["psnr"] < plain["psnr"]
+    assert scores["point-sampled"]["psnr"] < plain["psnr"]
+    assert scores["RGB"]["psnr"] < plain["psnr"]
+
+
+def test_a_greyscale_file_as_it_is(astronaut, tmp_path):
+    grey = astronaut.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
+    as_it_is, rgb = Protocol(grey_as_is=True), Protocol(channel="rgb")
+    assert bicubic_score(grey, 4, as_it_is, grey=True) == bicubic_score(grey, 4, rgb)
+    assert bicubic_score(grey, 4, as_it_is) == bicubic_score(grey, 4, Protocol())
+    assert bicubic_score(grey, 4, Protocol(), grey=True) == bicubic_score(grey, 4, Protocol())
+    Image.fromarray(to_array(grey)).save(tmp_path / "rgb.png")
+    Image.fromarray(to_array(grey)).convert("L").save(tmp_path / "grey.png")
+    assert is_grey_file(tmp_path / "grey.png")
+    assert not is_grey_file(tmp_path / "rgb.png")
+
+
+def test_scikit_image_agrees_with_the_metrics(astronaut):
+    from repro.experiments.sr_protocols import _score_with_skimage
+
+    result = resize(resize(astronaut, (32, 32)), (128, 128))
+    ours = evaluate_sr(result, astronaut, 4)
+    theirs = _score_with_skimage(result, astronaut, 4, Protocol())
+    assert theirs["psnr"] == pytest.approx(ours["psnr"])
+    assert theirs["ssim"] == pytest.approx(ours["ssim"], abs=2e-3)  # it averages over the border too
+
+
+def test_rows_of_a_folder_and_of_networks(folder, tmp_path):
+    networks = [str(write(sr_recipe("x4"), tmp_path / "x4.safetensors"))]
+    networks += [str(write(sr_recipe("x8_pixel", 8, False), tmp_path / "x8_pixel.safetensors"))]
+    result = super_resolution.run("smoke", "pocket", data=folder, networks=networks)
+    data = result.data
+    keys = {(row["factor"], row["input"], row["method"]) for row in data["images"]}
+    assert keys == {
+        (factor, given, method)
+        for given in ("plain", "blurred")
+        for factor, method in ((4, "bicubic"), (4, "x4"), (8, "bicubic"), (8, "x8_pixel"))
+    }
+    assert {row["set"] for row in data["images"]} == {"testset"}
+    mean = next(row for row in data["means"] if row["method"] == "x4" and row["input"] == "plain")
+    own = [row for row in data["images"] if row["method"] == "x4" and row["input"] == "plain"]
+    assert mean["psnr"] == pytest.approx(sum(row["psnr"] for row in own) / 2, rel=1e-5)
+    assert mean["paper"] is None
+    assert data["explained"] == {"x4": None, "x8": None}
+    assert set(result.made_with["networks"]) == {"x4", "x8_pixel"}
+    original = crop_to_multiple(load_image(folder / "a.png"), 4)
+    low = (255 * low_resolution(original, 4, 0)).round() / 255
+    expected = evaluate_sr(upscale(low, network=networks[0]), original, 4)
+    first = next(row for row in own if row["picture"] == "a")
+    assert first["psnr"] == pytest.approx(expected["psnr"], abs=1e-3)
+
+
+def test_pictures_of_one_name_are_refused(folder, astronaut):
+    save_image(astronaut, folder / "a.jpg")
+    with pytest.raises(ValueError, match="testset: two pictures have the same name"):
+        super_resolution.run("smoke", "pocket", data=folder)
+
+
+def test_sets_of_a_folder_are_found_by_name(folder, astronaut):
+    save_image(astronaut, folder / "set14" / "c.png")
+    data = super_resolution.run("smoke", "pocket", data=folder, networks=[]).data
+    assert {(row["set"], row["picture"]) for row in data["images"]} == {("set14", "c")}
+
+
+def test_paper_rows_belong_to_complete_sets_and_to_their_methods():
+    assert super_resolution._paper(4, "set5", "bicubic") == {"psnr": 28.43, "ssim": 0.8114}
+    assert super_resolution._paper(4, "set5", "x4") == {"psnr": 27.09, "ssim": 0.768}
+    assert super_resolution._paper(8, "bsd100", "x8_pixel") == {"psnr": 22.54, "ssim": 0.5526}
+    assert super_resolution._paper(8, "set5", "x4") is None
+    assert super_resolution._paper(4, "testset", "bicubic") is None
+    pictures = {str(i): torch.zeros(1) for i in range(5)}
+    assert super_resolution._is_complete("set5", pictures, None)
+    assert not super_resolution._is_complete("set5", pictures, 96)
+    assert not super_resolution._is_complete("set14", pictures, None)
+    orders = paper_numbers()["super_resolution"]
+    for factor in ("x4", "x8"):
+        for name in super_resolution.SETS:
+            assert orders[factor][name]["feature"]["psnr"] < orders[factor][name]["bicubic"]["psnr"]
+
+
+def test_which_protocols_explain_the_papers_rows():
+    paper = {"psnr": 28.43, "ssim": 0.81}
+    rows = [
+        {"factor": 4, "of": "set5", "protocol": "a", "psnr": 28.40, "ssim": 0.80, "paper": paper},
+        {"factor": 4, "of": "baby", "protocol": "a", "psnr": 28.53, "ssim": 0.81, "paper": paper},
+        {"factor": 4, "of": "set5", "protocol": "b", "psnr": 28.44, "ssim": 0.81, "paper": paper},
+        {"factor": 4, "of": "other", "protocol": "b", "psnr": 20.00, "ssim": 0.10, "paper": None},
+        {"factor": 8, "of": "set5", "protocol": "b", "psnr": 20.00, "ssim": 0.10, "paper": paper},
+    ]
+    off = super_resolution._off(rows, 4)
+    assert [row["protocol"] for row in off] == ["b", "a"]
+    assert off[0]["psnr"] == pytest.approx(0.01)
+    assert off[1] == {"protocol": "a", "psnr": pytest.approx(0.1), "ssim": pytest.approx(0.01)}
+
+
+# Antialiased bicubic on RGB, rounded to 8 bits at each step, Y, border of the factor: x4 and x8 in dB, as
+# Matlab's and Pillow's implementations give them.
+PUBLISHED = {"set5": (28.43, 24.40), "set14": (26.09, 23.19)}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_bicubic_rows_are_the_published_ones(name, test_data):
+    pictures = [load_image(path) for path in sorted((test_data / name).glob("*.png"))]
+    assert len(pictures) == {"set5": 5, "set14": 14}[name]
+    for factor, expected in zip((4, 8), PUBLISHED[name], strict=True):
+        scores = [bicubic_score(picture, factor, Protocol()) for picture in pictures]
+        assert sum(score["psnr"] for score in scores) / len(scores) == pytest.approx(expected, abs=0.02)
+
+
+def test_the_papers_rows_at_x4_are_those_with_greyscale_files_as_they_are(test_data):
+    paper = paper_numbers()["super_resolution"]["x4"]
+    for name in ("set5", "set14"):
+        rows = {
+            path.stem: bicubic_score(
+                load_image(path), 4, PROTOCOLS["greyscale files as they are"], is_grey_file(path)
+            )["psnr"]
+            for path in sorted((test_data / name).glob("*.png"))
+        }
+        assert sum(rows.values()) / len(rows) == pytest.approx(paper[name]["bicubic"]["psnr"], abs=0.02)
+        for picture in rows.keys() & paper["picture"].keys():
+            assert rows[picture] == pytest.approx(paper["picture"][picture]["psnr"], abs=0.02)
