@@ -44,7 +44,7 @@ def run(scale: str = "book", loss_network: str = "auto") -> Result:
     """Count multiplications at 256 px and measure seconds at the scale's size; no loss network is used.
 
     Returns:
-        ``data["rows"]``, for each case: ``multiplications`` at 256 px, ``parameters``, and ``seconds`` of a
+        ``data["rows"]``, for each case ``multiplications`` at 256 px, ``parameters``, and ``seconds`` of a
         pass at ``settings.size``, median and range. ``data["formula"]``: the paper's number for the blocks.
 
     Raises:

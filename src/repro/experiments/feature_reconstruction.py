@@ -29,7 +29,7 @@ def run(scale: str = "book", loss_network: str = "auto") -> Result:
     """Invert the features of photos at each layer that the loss network has.
 
     Returns:
-        ``data["rows"]``, for each photo and layer: ``pixel_rms``, the root mean square of the difference of
+        ``data["rows"]``, for each photo and layer ``pixel_rms``, the root mean square of the difference of
         pixels on the scale 0..1; ``psnr`` (dB, RGB); ``feature_error``, the feature reconstruction loss at
         the layer over the mean square of the photo's features there; ``start_feature_error``, that of the
         noise. Pictures ``PHOTO`` and ``PHOTO/LAYER``.

@@ -45,7 +45,7 @@ def run(
             on this machine; default those that come with the package.
 
     Returns:
-        ``data["sizes"]``, for each size: ``baseline``, mean and standard deviation over the photos after each
+        ``data["sizes"]``, for each size ``baseline``, mean and standard deviation over the photos after each
         iteration; ``network`` and ``content``, mean and standard deviation of the network's result and of the
         photo itself; ``crossing``, the first iteration after which the baseline's mean is no higher than the
         network's (None if never), and ``crossings`` of each photo.

@@ -29,7 +29,7 @@ def run(scale: str = "book", loss_network: str = "auto") -> Result:
     """Measure receptive fields; no loss network is used.
 
     Returns:
-        ``data["rows"]``, for each kind of network and number of residual blocks: ``side`` in pixels (the
+        ``data["rows"]``, for each kind of network and number of residual blocks ``side`` in pixels (the
         lowest and highest over the four positions of the output pixel in the coarse grid), and
         ``effective_side``, of the square that holds 90 % of the influence. ``data["growth"]``: pixels that
         the field grows by for each 3x3 convolution. Pictures: the influence, one for each kind.

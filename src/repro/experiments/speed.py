@@ -43,7 +43,7 @@ def run(scale: str = "book", loss_network: str = "auto", styles: Sequence[str] |
         styles: as of :func:`repro.experiments.objective_curve.run`.
 
     Returns:
-        ``data["sizes"]``, for each size: ``baseline_iteration`` and ``network``, seconds as median and range;
+        ``data["sizes"]``, for each size ``baseline_iteration`` and ``network``, seconds as median and range;
         ``baseline``, seconds for the paper's numbers of iterations; ``speedup``, these over the network's;
         ``multiplications`` of the network's convolutions, and ``share_of_peak``, how many it does a second
         over those of a product of large matrices.

@@ -25,7 +25,7 @@ def run(scale: str = "book", loss_network: str = "auto") -> Result:
     """Reconstruct the style of drawn pictures from each style layer of the loss network and from all.
 
     Returns:
-        ``data["rows"]``, for each style and choice of layers: for every layer used ``start`` and ``end`` of
+        ``data["rows"]``, for each style and choice of layers for every layer used ``start`` and ``end`` of
         the style reconstruction loss, as weighted in the objective. Pictures ``STYLE`` and ``STYLE/LAYER``,
         with ``all`` for the sum over layers.
 
