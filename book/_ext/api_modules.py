@@ -3,6 +3,8 @@
 import importlib
 import pkgutil
 
+from generated_page import setup_page
+
 PAGE = "book/api"
 PLACE = "<!-- modules -->"
 PACKAGE = "repro"
@@ -30,20 +32,12 @@ def public_modules(package: str) -> list[str]:
     return sorted(name for name in names if not any(part.startswith("_") for part in name.split(".")))
 
 
-def write_modules(app, docname, source):
+def write_modules(app, text):
     """Replace the placeholder of the API page by a table of modules and one section for each."""
-    if docname == PAGE:
-        names = public_modules(PACKAGE)
-        table = TABLE.format(names="\n".join(f"   {name}" for name in names))
-        source[0] = source[0].replace(PLACE, table + "".join(SECTION.format(name=name) for name in names))
-
-
-def page_is_outdated(app, env, added, changed, removed):
-    """The page depends on which modules there are, which Sphinx does not see."""
-    return [PAGE] if PAGE in env.found_docs else []
+    names = public_modules(PACKAGE)
+    table = TABLE.format(names="\n".join(f"   {name}" for name in names))
+    return text.replace(PLACE, table + "".join(SECTION.format(name=name) for name in names))
 
 
 def setup(app):
-    app.connect("source-read", write_modules)
-    app.connect("env-get-outdated", page_is_outdated)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}
+    return setup_page(app, PAGE, write_modules)

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from generated_page import setup_page
+
 from repro.config import PRESETS
 
 PAGE = "book/differences"
@@ -45,20 +47,12 @@ def sources() -> str:
     return "\n".join(entries)
 
 
-def write_tables(app, docname, source):
+def write_tables(app, text):
     """Replace the placeholders of the page."""
-    if docname == PAGE:
-        for task in TASKS:
-            source[0] = source[0].replace(PLACE.format(task), table(task))
-        source[0] = source[0].replace(PLACE.format("sources"), sources())
-
-
-def page_is_outdated(app, env, added, changed, removed):
-    """The page depends on the package, which Sphinx does not see."""
-    return [PAGE] if PAGE in env.found_docs else []
+    for task in TASKS:
+        text = text.replace(PLACE.format(task), table(task))
+    return text.replace(PLACE.format("sources"), sources())
 
 
 def setup(app):
-    app.connect("source-read", write_tables)
-    app.connect("env-get-outdated", page_is_outdated)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}
+    return setup_page(app, PAGE, write_tables)

@@ -15,12 +15,11 @@ from pathlib import Path
 
 import pooch
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from .files import sha256
 from .images import from_array, load_image, resize_longest
-from .weight_files import AssetError, digest, save_weights
+from .weight_files import AssetError, digest, read_safetensors, save_weights
 
 
 @dataclass(frozen=True)
@@ -174,12 +173,7 @@ def load_loss_weights(name: str) -> tuple[dict[str, Tensor], str]:
         AssetError: not here and no download possible, or the file is damaged.
     """
     path = find_loss_weights(name) or _download_vgg16(name)
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError) as error:
-        raise AssetError(f"{path}: damaged or not a safetensors file ({error}); delete it") from None
+    tensors, metadata = read_safetensors(path)
     if "digest" in metadata and metadata["digest"] != digest(tensors):
         raise AssetError(f"{path}: the weights do not match their own hash; delete the file")
     _check_shapes(path, tensors)

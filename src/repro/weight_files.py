@@ -37,18 +37,27 @@ def save_weights(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[st
         save_file(tensors, temporary, metadata={**metadata, "digest": digest(tensors)})
 
 
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors and the metadata of a safetensors file, whoever wrote it.
+
+    Raises:
+        AssetError: it is damaged or no safetensors file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise AssetError(f"{path}: damaged or not a safetensors file ({error})") from None
+
+
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return the tensors and the metadata of a file that :func:`save_weights` wrote.
 
     Raises:
         AssetError: it is damaged, no safetensors file, or its tensors are not those of its digest.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError) as error:
-        raise AssetError(f"{path}: damaged or not a safetensors file ({error})") from None
+    tensors, metadata = read_safetensors(path)
     if metadata.get("digest") != digest(tensors):
         raise AssetError(f"{path}: holds no network of this project, or was changed")
     return tensors, metadata

@@ -14,13 +14,14 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from .. import recipe
 from ..assets import PHOTOS, photo
 from ..files import atomic_path
 from ..images import center_crop
 from ..loss_network import LossNetwork
 from ..weight_files import digest
 
-SCALES = ("smoke", "book", "paper")  # seconds; about a minute; the paper's own settings
+SCALES = tuple(recipe.SCALES)  # smoke: seconds; book: about a minute; paper: the paper's own settings
 
 
 @dataclass
