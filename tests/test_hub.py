@@ -249,3 +249,10 @@ def test_what_is_pushed_is_what_is_saved(monkeypatch):
     NETWORKS["x8"]().push_to_hub("someone/network")
     assert list(pushed["someone/network"]) == ["README.md", "config.json", "model.safetensors"]
     assert json.loads(pushed["someone/network"]["config.json"])["scale"] == 8
+
+
+def test_a_run_without_weights_says_so(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    for load in (load_network, StyleTransferNet.from_pretrained):
+        with pytest.raises(ValueError, match="the run has no weights yet"):
+            load(tmp_path)

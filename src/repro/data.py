@@ -45,7 +45,9 @@ def data_hash(paths: Sequence[Path]) -> str:
 def split(paths: Sequence[Path], held_out: int, seed: int = 0) -> tuple[list[Path], list[Path]]:
     """Divide files into (training, held out), the same way each time whatever their order."""
     if not 0 < held_out < len(paths):
-        raise ValueError(f"cannot hold out {held_out} of {len(paths)} photos")
+        raise ValueError(
+            f"cannot hold out {held_out} of {len(paths)} photos; give more, or hold out fewer (held_out)"
+        )
     paths = sorted(paths, key=lambda path: path.name)
     order = torch.randperm(len(paths), generator=torch.Generator().manual_seed(seed)).tolist()
     shuffled = [paths[i] for i in order]

@@ -82,6 +82,14 @@ def find_file(source: str | Path) -> Path | None:
     return next((file for file in candidates if file.is_file()), None)
 
 
+def missing(source: str | Path) -> str:
+    """Return what to tell a person for whose ``source`` :func:`find_file` found nothing."""
+    if (Path(source) / "run.json").is_file():
+        return f"{source}: the run has no weights yet; it keeps the first at its first evaluation"
+    names = ", ".join(shipped()) or "none yet"
+    return f"{source}: no file, no run, and no network of the package ({names})"
+
+
 def describe(metadata: Mapping[str, str], path: Path) -> tuple[str, dict[str, Any], dict[str, Any] | None]:
     """Return the name of a network's class, its options, and its recipe if it has one.
 
@@ -157,8 +165,7 @@ class HubMixin(
                     f"{source}: not on this machine, and {FILE} could not be had from the Hub ({reason})"
                 ) from None
         if path is None:
-            names = ", ".join(shipped()) or "none yet"
-            raise ValueError(f"{source}: no file, no run, and no network of the package ({names})")
+            raise ValueError(missing(source))
         return cls.from_file(path)
 
     @classmethod

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from .files import atomic_path
-from .hub import card, describe, find_file, shipped
+from .hub import card, describe, find_file, missing, shipped
 from .recipe import Recipe, from_dict
 from .run_folder import RunFolder, read_history
 from .transform_nets import StyleTransferNet, SuperResolutionNet
@@ -38,8 +38,7 @@ def load_network(source: str | Path) -> StyleTransferNet | SuperResolutionNet:
     """
     path = find_file(source)
     if path is None:
-        names = ", ".join(shipped()) or "none yet"
-        raise ValueError(f"{source}: no file, no run, and no network of the package ({names})")
+        raise ValueError(missing(source))
     name, _, _ = describe(read_weights(path)[1], path)
     for network in (StyleTransferNet, SuperResolutionNet):
         if name == network.__name__:

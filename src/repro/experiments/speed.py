@@ -116,6 +116,7 @@ def plot(result: Result) -> Figure:
             textcoords="offset points", ha="center", fontsize=8,
         )  # fmt: skip
     axis.set_xscale("log", base=2)
+    axis.margins(x=0.12)
     axis.set(xlabel="side in pixels", ylabel="seconds", yscale="log")
     axis.set_xticks(x, [str(size) for size in x])
     axis.spines[["top", "right"]].set_visible(False)
