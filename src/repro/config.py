@@ -52,6 +52,11 @@ class LossConfig:
         reference="StyleLoss.lua: mean squared error over C x C",
         modern="as the released code",
     )
+    pixel_error: str = _source(
+        paper="section 3.2: squared",
+        reference="train.lua: pixel_loss_type L2, squared",
+        modern="as the paper; recipes whose aim is PSNR take the absolute error (Zhao et al. 2017)",
+    )
     tv_reduction: str = _source(
         paper="no formula is given; the sum of squared differences",
         reference="TotalVariation.lua: the gradient of half that sum, over the batch too",
@@ -72,6 +77,7 @@ class LossConfig:
             "tv_weight": self.tv_weight,
             "style_reduction": self.style_reduction,
             "tv_reduction": self.tv_reduction,
+            "pixel_error": self.pixel_error,
         }
 
 
@@ -179,6 +185,7 @@ _REFERENCE_LOSS = LossConfig(
     content_layers=_weights(["relu3_3"], 1.0),
     style_layers=_weights(STYLE_LAYERS, 5.0),
     pixel_weight=0.0,
+    pixel_error="squared",
     tv_weight=1e-6,
     style_reduction="mean",
     tv_reduction="half_sum",
@@ -190,6 +197,7 @@ _PAPER_LOSS = LossConfig(
     content_layers=_weights(["relu3_3"], 1.0),
     style_layers=_weights(STYLE_LAYERS, 1e-4),
     pixel_weight=0.0,
+    pixel_error="squared",
     tv_weight=1e-6,
     style_reduction="sum",
     tv_reduction="sum",

@@ -46,6 +46,26 @@ def load_network(source: str | Path) -> StyleTransferNet | SuperResolutionNet:
     raise AssetError(f"{path}: holds a network of an unknown kind, {name!r}")
 
 
+def origin(source: str | Path) -> dict[str, Any]:
+    """Return what a run that starts from a trained network says of it: name, digest, steps it was trained for.
+
+    The steps are all that led to its weights, also those of networks that it started from itself; None for
+    a file that does not say how it was made.
+
+    Raises:
+        ValueError, repro.assets.AssetError: as for :func:`load_network`.
+    """
+    steps = None
+    if str(source) in shipped():
+        made = card(str(source))
+        steps = made["steps"] + ((made.get("started_from") or {}).get("steps") or 0)
+    elif (Path(source) / "run.json").is_file():
+        before = RunFolder(source).description().get("started_from") or {}
+        steps = _best(read_history(source))["step"] + (before.get("steps") or 0)
+    weights = digest(load_network(source).state_dict())
+    return {"network": Path(source).name, "weights": weights, "steps": steps}
+
+
 def publish(run: str | Path, target: str | Path) -> Path:
     """Write a finished run's best weights, as float16, and its card into a folder; return the weights' path.
 
@@ -78,8 +98,7 @@ def _card(
     tensors: Mapping[str, torch.Tensor],
 ) -> dict[str, Any]:
     photos = description["photos"]
-    evaluations = [row for row in history if "evaluation" in row]
-    best = min(evaluations, key=lambda row: row["evaluation"]["objective"])
+    evaluations, best = [row for row in history if "evaluation" in row], _best(history)
     training = [row for row in history if "train" in row]
     kept = training[:: -(-len(training) // HISTORY_ROWS)]
     made_with = ("loss_network", "precision", "repro", "git_commit", "python", "torch", "device")
@@ -89,6 +108,7 @@ def _card(
         "parameters": sum(value.numel() for value in tensors.values()),
         "weights_digest": digest(tensors),
         "recipe": recipe.to_dict(),
+        "started_from": description.get("started_from"),
         "style_digest": description["style_digest"],
         "photos": {
             "training": photos["training"],
@@ -109,6 +129,11 @@ def _card(
         },
         "licence": "MIT",
     }
+
+
+def _best(history: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the row of the evaluation whose weights are in ``best.safetensors``."""
+    return min((row for row in history if "evaluation" in row), key=lambda row: row["evaluation"]["objective"])
 
 
 def _round(value: float) -> float:

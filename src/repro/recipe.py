@@ -12,6 +12,7 @@ and with everything that can be said::
     preset = "modern"                 # or "paper", "reference"
     loss_network = "vgg16"
     seed = 0
+    start_from = ""                   # a trained network whose weights are the first ones: a name, file or run
 
     [style]                           # of the task "style"
     picture = "great_wave"            # a file, a painting of repro.assets or a pattern of repro.patterns
@@ -37,7 +38,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from .config import PRESETS, LossConfig, TrainingConfig
-from .losses import StyleReduction, TVReduction
+from .losses import PixelError, StyleReduction, TVReduction
 
 TASKS = ("style", "super-resolution")
 
@@ -78,6 +79,7 @@ class Recipe:
     preset: str
     loss_network: str
     seed: int
+    start_from: str
     style: StyleConfig
     super_resolution: SuperResolutionConfig
     loss: LossConfig
@@ -181,6 +183,7 @@ def from_dict(tables: Mapping[str, Any], source: str = "recipe") -> Recipe:
         "preset": preset,
         "loss_network": "auto",
         "seed": 0,
+        "start_from": "",
         "style": StyleConfig(),
         "super_resolution": SuperResolutionConfig(),
         "loss": config.loss,
@@ -266,6 +269,7 @@ def _check(recipe: Recipe, source: str) -> None:
         "training.schedule": (training.schedule, ("constant", "cosine")),
         "training.crop": (training.crop, ("random", "patch", "whole")),
         "loss.style_reduction": (recipe.loss.style_reduction, get_args(StyleReduction)),
+        "loss.pixel_error": (recipe.loss.pixel_error, get_args(PixelError)),
         "loss.tv_reduction": (recipe.loss.tv_reduction, get_args(TVReduction)),
     }
     for key, (value, known) in choices.items():

@@ -33,10 +33,12 @@ from .data import data_hash, list_photos, split, training_loader
 from .evaluation import Judge
 from .images import save_image
 from .loss_network import LossNetwork
+from .pretrained import load_network, origin
 from .recipe import Recipe, from_dict
 from .run_folder import Meter, RunFolder, provenance, read_history
 from .runtime import any_process, caught_signals, make_accelerator
 from .transform_nets import StyleTransferNet, SuperResolutionNet
+from .weight_files import load_weights
 
 
 class TrainingStopped(Exception):
@@ -131,6 +133,8 @@ class Trainer:
         half_on_cpu = device.type == "cpu" and self.accelerator.mixed_precision != "no"
         self.layout = torch.contiguous_format if half_on_cpu else torch.channels_last
         network = build_network(recipe).to(memory_format=self.layout)
+        if recipe.start_from:
+            load_weights(network, load_network(recipe.start_from).state_dict(), recipe.start_from)
         optimizer = torch.optim.Adam(network.parameters(), lr=recipe.training.learning_rate)
         if self.is_main:  # everything that the recipe asks for could be made
             self._begin(paths, photos, train_paths, held_out, loss_network, style, resume)
@@ -294,6 +298,7 @@ class Trainer:
                 "held_out": [path.name for path in held_out],
                 "sha256": data_hash(paths),
             },
+            "started_from": origin(self.recipe.start_from) if self.recipe.start_from else None,
             "style_digest": digest({"style": style}) if style is not None else None,
             "loss_network": {"name": loss_network.name, "source": loss_network.source},
             "precision": self.accelerator.mixed_precision,
