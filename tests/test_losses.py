@@ -103,6 +103,16 @@ def test_reconstruction_losses_are_equation_2(loss):
         loss(torch.cat([a, a]), b)
 
 
+def test_the_absolute_error_of_pixels():
+    a, b = torch.rand(2, 3, 4, 5), torch.rand(2, 3, 4, 5)
+    assert torch.allclose(pixel_loss(a, b, "absolute"), torch.nn.functional.l1_loss(a, b))
+    assert pixel_loss(torch.zeros(1, 3, 2, 2), torch.full((1, 3, 2, 2), -0.5), "absolute") == 0.5
+    with pytest.raises(ValueError, match="differ in shape"):
+        pixel_loss(a, b[..., :4], "absolute")
+    with pytest.raises(ValueError, match="error: expected 'squared' or 'absolute', got 'huber'"):
+        pixel_loss(a, b, "huber")
+
+
 def test_style_loss_is_equation_4():
     a, b = torch.randn(2, 3, 3), torch.randn(1, 3, 3)
     norms = torch.linalg.matrix_norm(a - b) ** 2
@@ -210,6 +220,13 @@ def test_pixel_term_is_on_the_scale_of_the_loss_network():
     assert torch.allclose(terms["pixel"], expected)
     (gradient,) = torch.autograd.grad(terms["pixel"], image)
     assert torch.allclose(gradient, 255**2 * (image - target).detach() / image.numel())
+
+
+def test_pixel_term_with_the_absolute_error():
+    image, target = torch.rand(2, 3, 4, 5), torch.rand(2, 3, 4, 5)
+    loss = PerceptualLoss(_Stub(), pixel_weight=0.5, pixel_error="absolute")
+    loss.set_targets(content=target)
+    assert torch.allclose(loss(image)["pixel"], 0.5 * 255 * (image - target).abs().mean())
 
 
 def test_pixel_term_needs_its_target_and_no_network():

@@ -1,14 +1,15 @@
 """A trained network becomes a file with a card and comes back from it; what is damaged is named."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from repro.assets import AssetError, digest, photo_files
-from repro.pretrained import HISTORY_ROWS, card, load_network, publish, shipped
-from repro.recipe import load_recipe
+from repro.pretrained import HISTORY_ROWS, card, load_network, origin, publish, shipped
+from repro.recipe import from_dict, load_recipe
 from repro.run_folder import RunFolder
 from repro.train import train
 
@@ -48,6 +49,38 @@ def test_the_card_says_how_it_was_made(run, tmp_path):
     assert written["history"]["step"] == [1, 2, 3, 4]
     assert len(written["history"]["total"]) == 4 <= HISTORY_ROWS
     assert str(run.folder.parent) not in json.dumps(written)
+
+
+def test_a_run_starts_from_a_trained_network_and_its_card_says_so(run, tmp_path):
+    overrides = {
+        **SMALL,
+        "loss_network": "pocket",
+        "style.picture": "stained_glass",
+        "style.size": 32,
+        "name": "window",
+        "start_from": str(run.folder),
+        "training.learning_rate": 1e-12,
+    }
+    folder = tmp_path / "window"
+    train(load_recipe("style", "smoke", overrides), photo_files(), folder, precision="no", progress=False)
+    first, second = (load_network(path).state_dict() for path in (run.folder, folder))
+    for key in first:
+        torch.testing.assert_close(first[key], second[key], rtol=0, atol=1e-9)
+    written = json.loads(publish(folder, tmp_path).with_suffix(".json").read_text())
+    best = json.loads(publish(run.folder, tmp_path).with_suffix(".json").read_text())["steps"]
+    assert written["started_from"] == {"network": "rug", "weights": digest(first), "steps": best}
+    assert written["recipe"]["start_from"] == "rug"
+    assert str(tmp_path) not in json.dumps(written)
+    assert origin(folder)["steps"] == best + written["steps"]
+    assert origin(tmp_path / "window.safetensors")["steps"] is None
+
+    overrides |= {"network.width": 0.2, "name": "wider"}
+    with pytest.raises(AssetError, match=r"rug: layers\..* has shape"):
+        train(load_recipe("style", "smoke", overrides), photo_files(), tmp_path / "wider", progress=False)
+    overrides |= {"start_from": "nothing"}
+    with pytest.raises(ValueError, match="nothing: no file, no run"):
+        train(load_recipe("style", "smoke", overrides), photo_files(), tmp_path / "wider", progress=False)
+    assert not (tmp_path / "wider").exists()
 
 
 def test_a_long_history_is_thinned(run, tmp_path):
@@ -95,7 +128,7 @@ def test_the_networks_of_the_package_match_their_cards():
     for name in shipped():
         network, written = load_network(name), card(name)
         assert written["name"] == name
-        assert written["recipe"] == load_recipe_dict(name)
+        assert from_dict(written["recipe"]) == recipe_of(name)
         assert sum(value.numel() for value in network.state_dict().values()) == written["parameters"]
         side = 24
         factor = network.factor
@@ -107,8 +140,6 @@ def test_the_networks_of_the_package_match_their_cards():
         card("nothing")
 
 
-def load_recipe_dict(name):
+def recipe_of(name):
     """The recipe in the repository, from which the network can be trained again."""
-    from pathlib import Path
-
-    return load_recipe(Path(__file__).parents[1] / "recipes" / f"{name}.toml").to_dict()
+    return load_recipe(Path(__file__).parents[1] / "recipes" / f"{name}.toml")

@@ -142,6 +142,8 @@ def test_overrides_by_dotted_key(write):
         ({"training.schedule": "linear"}, r"training\.schedule is 'linear'; use constant or cosine"),
         ({"training.crop": "centre"}, r"training\.crop is 'centre'; use random or patch or whole"),
         ({"loss.style_reduction": "max"}, r"loss\.style_reduction is 'max'; use sum or mean"),
+        ({"loss.pixel_error": "huber"}, r"loss\.pixel_error is 'huber'; use squared or absolute"),
+        ({"start_from": 3}, r"start_from: expected str, such as '', got 3"),
         ({"loss.tv_reduction": "mean"}, r"loss\.tv_reduction is 'mean'; use sum or half_sum"),
     ],
     ids=str,

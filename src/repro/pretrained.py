@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,7 @@ def publish(run: str | Path, target: str | Path) -> Path:
     if not (Path(run) / "model.safetensors").is_file():
         raise FileNotFoundError(f"{run}: the run has not finished (no model.safetensors)")
     recipe = from_dict(description["recipe"], f"{run}/run.json")
+    recipe = replace(recipe, start_from=Path(recipe.start_from).name)
     network = load_network(run)
     tensors = {
         key: value.half() if value.is_floating_point() else value
