@@ -36,6 +36,16 @@ def test_residual_block_with_zero_weights_is_the_cropped_identity(padding):
     assert torch.equal(block(x), x[..., 2:-2, 2:-2] if padding == "none" else x)
 
 
+@pytest.mark.parametrize("padding", ["none", "zero", "reflect"])
+def test_a_plain_block_is_a_residual_block_without_the_identity(padding):
+    residual = ResidualBlock(4, norm="instance", padding=padding).double()
+    plain = ResidualBlock(4, norm="instance", padding=padding, identity=False).double()
+    plain.load_state_dict(residual.state_dict())
+    x = torch.randn(2, 4, 9, 8, dtype=torch.float64)
+    identity = x[..., 2:-2, 2:-2] if padding == "none" else x
+    assert torch.allclose(residual(x) - plain(x), identity, rtol=0, atol=1e-12)
+
+
 def test_residual_block_is_conv_norm_relu_conv_norm_plus_identity():
     block = ResidualBlock(4, norm="instance", padding="none").double()
     x = torch.randn(2, 4, 9, 8, dtype=torch.float64)

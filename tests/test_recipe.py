@@ -37,6 +37,7 @@ def test_what_is_left_out_comes_from_the_preset(task, preset):
         **config.network.arguments(),
         "width": 1.0,
         "num_blocks": {"style": 5, "super-resolution": 4}[task],  # supplement, Tables 1 and 2
+        "blocks": "residual",
     }
     assert (recipe.style, recipe.super_resolution) == (StyleConfig("", 256), SuperResolutionConfig(4, 1.0))
     assert recipe.loss_network == "auto"
@@ -70,7 +71,13 @@ def test_a_file_changes_what_it_names_and_nothing_else(write):
     assert recipe.super_resolution == SuperResolutionConfig(factor=8)
     layers = {"relu1_2": 2.0, "relu2_2": 0.5}
     assert recipe.loss == replace(preset.loss, content_layers=layers, pixel_weight=1.0)
-    assert recipe.network == {**preset.network.arguments(), "norm": "none", "width": 0.5, "num_blocks": 4}
+    assert recipe.network == {
+        **preset.network.arguments(),
+        "norm": "none",
+        "width": 0.5,
+        "num_blocks": 4,
+        "blocks": "residual",
+    }
     assert recipe.training == replace(preset.training, steps=10, learning_rate=1.0)
     assert isinstance(recipe.training.learning_rate, float)
     assert recipe.run == RunConfig(held_out=3)

@@ -372,3 +372,17 @@ def test_what_is_not_an_image_is_refused(net, image, error, message):
 def test_unknown_option_values_are_named_with_the_known_ones(make, options, message):
     with pytest.raises(ValueError, match=message):
         make(**options)
+
+
+@pytest.mark.parametrize("make", [StyleTransferNet, SuperResolutionNet])
+def test_plain_blocks_have_the_same_weights_and_no_identity(make):
+    torch.manual_seed(0)
+    residual, plain = (
+        make(width=0.1, num_blocks=2, norm="none", blocks=kind) for kind in ("residual", "plain")
+    )
+    plain.load_state_dict(residual.state_dict())
+    assert [block.identity for block in plain.modules() if hasattr(block, "identity")] == [False, False]
+    image = torch.rand(1, 3, 24, 24)
+    assert not torch.allclose(residual(image), plain(image))
+    with pytest.raises(ValueError, match="blocks"):
+        make(blocks="dense")

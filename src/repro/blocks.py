@@ -123,9 +123,10 @@ class ResidualBlock(nn.Module):
 
     With ``padding="none"`` the convolutions lose 2 px a side and the identity is cropped alike:
     (N, C, H, W) -> (N, C, H - 4, W - 4). With any other padding the size stays. Paper, supplement.
+    ``identity=False`` leaves the addition out, which makes it a plain block of two convolutions.
     """
 
-    def __init__(self, channels: int, *, norm: Norm = "batch", padding: str = "zero"):
+    def __init__(self, channels: int, *, norm: Norm = "batch", padding: str = "zero", identity: bool = True):
         super().__init__()
         self.conv1 = _conv(channels, channels, 3, padding=padding)
         self.norm1 = _norm(norm, channels)
@@ -133,10 +134,13 @@ class ResidualBlock(nn.Module):
         self.conv2 = _conv(channels, channels, 3, padding=padding)
         self.norm2 = _norm(norm, channels)
         self.crop = 2 if padding == "none" else 0
-        self.label = f"residual block, {channels} filters"
+        self.identity = identity
+        self.label = f"{'residual' if identity else 'plain'} block, {channels} filters"
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm2(self.conv2(self.relu(self.norm1(self.conv1(x)))))
+        if not self.identity:
+            return y
         identity = x[..., self.crop : -self.crop, self.crop : -self.crop] if self.crop else x
         return y + identity
 

@@ -48,7 +48,7 @@ def load_network(source: str | Path) -> StyleTransferNet | SuperResolutionNet:
 
 
 def origin(source: str | Path) -> dict[str, Any]:
-    """Return what a run that starts from a trained network says of it: name, digest, steps it was trained for.
+    """Return what a run that starts from a trained network says of it: name, digest, steps so far.
 
     The steps are all that led to its weights, also those of networks that it started from itself; None for
     a file that does not say how it was made.
@@ -135,7 +135,9 @@ def _card(
 
 def _best(history: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the row of the evaluation whose weights are in ``best.safetensors``."""
-    return min((row for row in history if "evaluation" in row), key=lambda row: row["evaluation"]["objective"])
+    return min(
+        (row for row in history if "evaluation" in row), key=lambda row: row["evaluation"]["objective"]
+    )
 
 
 def _round(value: float) -> float:

@@ -12,7 +12,7 @@ and with everything that can be said::
     preset = "modern"                 # or "paper", "reference"
     loss_network = "vgg16"
     seed = 0
-    start_from = ""                   # a trained network whose weights are the first ones: a name, file or run
+    start_from = ""                   # a trained network: a name, a file or a run
 
     [style]                           # of the task "style"
     picture = "great_wave"            # a file, a painting of repro.assets or a pattern of repro.patterns
@@ -23,7 +23,7 @@ and with everything that can be said::
     blur = 1.0                        # sigma in pixels, before the bicubic reduction
 
     [loss]                            # the fields of repro.config.LossConfig
-    [network]                         # those of NetworkConfig, and width, num_blocks
+    [network]                         # those of NetworkConfig, and width, num_blocks, blocks
     [training]                        # those of TrainingConfig
     [run]                             # those of RunConfig below
 """
@@ -177,6 +177,7 @@ def from_dict(tables: Mapping[str, Any], source: str = "recipe") -> Recipe:
         raise ValueError(f"{source}: preset is {preset!r}; expected one of {', '.join(PRESETS)}")
     config = PRESETS[preset].style if task == "style" else PRESETS[preset].super_resolution
     network = {**config.network.arguments(), "width": 1.0, "num_blocks": 5 if task == "style" else 4}
+    network["blocks"] = "residual"
     defaults: dict[str, Any] = {
         "name": str(task),
         "task": task,

@@ -45,6 +45,7 @@ TANH_SCALE = 150.0  # the released code's tanh_constant
 
 Output = Literal["tanh", "tanh255", "linear", "residual"]
 Init = Literal["reference", "pytorch"]
+Blocks = Literal["residual", "plain"]
 
 
 def _check_size(width: float, num_blocks: int) -> None:
@@ -129,6 +130,7 @@ class StyleTransferNet(_TransformNet):
         output: ``"tanh"``, ``"tanh255"`` or ``"linear"``; see the module.
         width: multiplies the numbers of filters (0.5 in the authors' published instance-norm models).
         num_blocks: residual blocks.
+        blocks: ``"residual"`` (the paper) or ``"plain"``, the same convolutions without the identity.
         init: ``"reference"`` (Torch7's, as in the released code) or ``"pytorch"``.
 
     Raises:
@@ -144,12 +146,15 @@ class StyleTransferNet(_TransformNet):
         output: Output = "tanh",
         width: float = 1.0,
         num_blocks: int = 5,
+        blocks: Blocks = "residual",
         init: Init = "reference",
     ):
         _check_size(width, num_blocks)
         check_option("padding", padding, get_args(Padding))
         check_option("output", output, ("tanh", "tanh255", "linear"))
         a, b, c = (max(1, round(width * filters)) for filters in (32, 64, 128))
+        check_option("blocks", blocks, get_args(Blocks))
+        identity = blocks == "residual"
         block_padding = "none" if padding == "reflect-start" else padding
         common = {"norm": norm, "padding": padding}
         layers: list[tuple[str, nn.Module]] = []
@@ -162,7 +167,7 @@ class StyleTransferNet(_TransformNet):
             ("down1", ConvLayer(a, b, 3, stride=2, **common)),
             ("down2", ConvLayer(b, c, 3, stride=2, **common)),
             *(
-                (f"block{i + 1}", ResidualBlock(c, norm=norm, padding=block_padding))
+                (f"block{i + 1}", ResidualBlock(c, norm=norm, padding=block_padding, identity=identity))
                 for i in range(num_blocks)
             ),
             ("up1", UpsampleLayer(c, b, upsample=upsample, **common)),
@@ -182,8 +187,8 @@ class SuperResolutionNet(_TransformNet):
         scale: 4 or 8.
         padding: ``"zero"`` (the supplement) or ``"reflect"``.
         output: ``"tanh"``, ``"tanh255"``, ``"linear"`` or ``"residual"``; see the module.
-        norm, upsample, width, num_blocks, init: as in ``StyleTransferNet``. Later networks for this task
-            leave normalisation out (``"none"``).
+        norm, upsample, width, num_blocks, blocks, init: as in ``StyleTransferNet``. Later networks for this
+            task leave normalisation out (``"none"``).
 
     Raises:
         ValueError: an option has a value that is not listed.
@@ -199,11 +204,14 @@ class SuperResolutionNet(_TransformNet):
         output: Output = "tanh",
         width: float = 1.0,
         num_blocks: int = 4,
+        blocks: Blocks = "residual",
         init: Init = "reference",
     ):
         _check_size(width, num_blocks)
         check_option("scale", scale, (4, 8))
         check_option("padding", padding, ("zero", "reflect"))
+        check_option("blocks", blocks, get_args(Blocks))
+        identity = blocks == "residual"
         filters = max(1, round(width * 64))
         common = {"norm": norm, "padding": padding}
         layers: list[tuple[str, nn.Module]] = []
@@ -211,7 +219,7 @@ class SuperResolutionNet(_TransformNet):
             layers.append(("pad", ReflectionPad(minimum=5)))
         layers.append(("conv", ConvLayer(3, filters, 9, **common)))
         for i in range(num_blocks):
-            layers.append((f"block{i + 1}", ResidualBlock(filters, **common)))
+            layers.append((f"block{i + 1}", ResidualBlock(filters, identity=identity, **common)))
         for i in range(scale.bit_length() - 1):
             layers.append((f"up{i + 1}", UpsampleLayer(filters, filters, upsample=upsample, **common)))
         layers.append(("output", ConvLayer(filters, 3, 9, norm="none", padding=padding, relu=False)))

@@ -14,7 +14,7 @@ from .common import app, say
     epilog="Examples: **repro reproduce all --scale smoke**; "
     "**repro reproduce super_resolution --scale paper --data testsets/**. "
     "Names: feature_reconstruction, style_reconstruction, receptive_field, cost, super_resolution, "
-    "perceptual_agreement, objective_curve, speed, style_gallery."
+    "ablations, perceptual_agreement, objective_curve, speed, style_gallery."
 )
 def reproduce(
     names: Annotated[list[str], typer.Argument(help="Experiments, or all.")],
@@ -26,7 +26,8 @@ def reproduce(
     ),
     loss_network: Annotated[str, typer.Option(help="auto, vgg16, vgg16-torchvision or pocket.")] = "auto",
     data: Annotated[
-        Path | None, typer.Option(help="Test pictures (super_resolution) or photos (objective_curve).")
+        Path | None,
+        typer.Option(help="A folder of test pictures (super_resolution) or photos (the others)."),
     ] = None,
     style: Annotated[
         list[str] | None,

@@ -33,6 +33,7 @@ EXPERIMENTS = {
     "receptive_field": Experiment("Pixels that an output pixel depends on", "section 3.1"),
     "cost": Experiment("Multiplications with and without downsampling", "section 3.1"),
     "super_resolution": Experiment("PSNR and SSIM on test sets", "Figs. 8 and 9"),
+    "ablations": Experiment("Two networks that differ in one choice", "supplement and section 3.1"),
     "perceptual_agreement": Experiment("Which of two distorted pictures is closer", "section 1"),
     "objective_curve": Experiment("Objective against iterations", "Fig. 5"),
     "speed": Experiment("Seconds for the baseline and for the network", "Table 1"),

@@ -1,0 +1,187 @@
+"""Choices of the method one at a time: two networks that differ in one of them, trained alike."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from ..assets import photo, photo_files
+from ..build import load_style
+from ..data import data_hash, list_photos, split
+from ..images import center_crop, load_image, to_array
+from ..loss_network import LossNetwork
+from ..losses import PerceptualLoss, feature_reconstruction_loss
+from ..recipe import Recipe, load_recipe
+from ..train import train
+from ..transform_nets import StyleTransferNet
+from .common import Result, describe, device, load_loss_network, rounded, settings
+
+BASE = {
+    "style.picture": "stained_glass",
+    "loss.style_layers": {"relu1_2": 1.0, "relu2_2": 1.0, "relu3_3": 1.0},
+    "loss.tv_weight": 5e-5,
+}
+# What differs from the base, which is the preset "modern", and the words for (base, variant).
+ABLATIONS: dict[str, tuple[dict[str, Any], tuple[str, str]]] = {
+    "normalisation": ({"network.norm": "batch"}, ("instance", "batch")),
+    "upsampling": ({"network.upsample": "transposed"}, ("resize, convolve", "transposed")),
+    "padding": ({"network.padding": "zero"}, ("reflection", "zeros")),
+    "blocks": ({"network.blocks": "plain"}, ("residual", "plain")),
+    "content layer": ({"loss.content_layers": {"relu2_2": 1.0}}, ("relu3_3", "relu2_2")),
+}
+CONTENT_LAYERS = ("relu2_2", "relu3_3")
+SETTINGS: dict[str, dict[str, Any]] = {
+    "smoke": {"steps": 2, "size": 32, "style_size": 32, "width": 0.1, "seeds": [0], "evaluations": 2},
+    "book": {"steps": 150, "size": 64, "style_size": 192, "width": 0.25, "seeds": [0, 1], "evaluations": 10},
+    "paper": {
+        "steps": 40_000,
+        "size": 256,
+        "style_size": 384,
+        "width": 1.0,
+        "seeds": [0, 1, 2],
+        "evaluations": 40,
+    },
+}
+
+
+def run(scale: str = "book", loss_network: str = "auto", data: str | Path | None = None) -> Result:
+    """Train the base and, for each ablation, a network in which one thing is another.
+
+    Args:
+        data: a folder of photos to train on; default the five that come with scikit-image. Some are held out.
+
+    Returns:
+        ``data["curves"]``, the objective on held-out photos of ``base`` and of each ablation after each of
+        ``data["steps"]``, for each seed. ``data["ends"]``, for the same networks at the end, means over
+        photos and seeds: ``objective`` (that of the base for all of them), ``style`` (its style terms), and
+        the feature reconstruction loss against the photo at relu2_2 and relu3_3. Pictures: what each
+        network makes of a photo.
+
+    Raises:
+        ValueError: unknown scale or loss network.
+        FileNotFoundError: no picture in ``data``.
+        FloatingPointError: a network did not train.
+    """
+    chosen = settings(SETTINGS, scale)
+    layers = [*CONTENT_LAYERS, *BASE["loss.style_layers"]]
+    judge = load_loss_network(loss_network, list(dict.fromkeys(layers)))
+    photos = photo_files() if data is None else list_photos(data)
+    content = center_crop(photo("chelsea"), 2 * chosen["size"]).to(device())
+    base = _recipe(chosen, 0, judge.name, {}, len(photos))
+    curves: dict[str, list[list[float]]] = {}
+    ends: dict[str, list[dict[str, float]]] = {}
+    pictures, steps = {}, []
+    for name, changes in [("base", {}), *((key, value[0]) for key, value in ABLATIONS.items())]:
+        for seed in chosen["seeds"]:
+            recipe = _recipe(chosen, seed, judge.name, changes, len(photos))
+            with tempfile.TemporaryDirectory() as folder:
+                trained = train(recipe, photos, Path(folder) / "run", progress=False)
+            network = trained.network.to(device())
+            rows = [row for row in trained.history if "evaluation" in row]
+            steps = [row["step"] for row in rows]
+            curves.setdefault(name, []).append([rounded(row["evaluation"]["objective"]) for row in rows])
+            held_out = split(photos, recipe.run.held_out, seed)[1]
+            ends.setdefault(name, []).extend(_ends(network, held_out, base, judge))
+            if seed == chosen["seeds"][0]:
+                with torch.no_grad():
+                    pictures[name] = network(content).clamp(0, 1).cpu()
+    means = {
+        name: {key: rounded(statistics.fmean(row[key] for row in rows)) for key in rows[0]}
+        for name, rows in ends.items()
+    }
+    made_with = {
+        "loss_network": describe(judge),
+        "seeds": chosen["seeds"],
+        "recipe": base.to_dict(),
+        "photos": {"number": len(photos), "sha256": data_hash(photos)},
+    }
+    return Result({"settings": chosen, "steps": steps, "curves": curves, "ends": means}, pictures, made_with)
+
+
+def _recipe(
+    chosen: Mapping[str, Any], seed: int, loss_network: str, changes: Mapping[str, Any], photos: int
+) -> Recipe:
+    return load_recipe(
+        "style",
+        overrides={
+            "name": "ablation",
+            "seed": seed,
+            "loss_network": loss_network,
+            "style.size": chosen["style_size"],
+            "network.width": chosen["width"],
+            "training.steps": chosen["steps"],
+            "training.size": chosen["size"],
+            "run.held_out": 1 if photos < 20 else 8,
+            "run.evaluate_every": max(1, chosen["steps"] // chosen["evaluations"]),
+            "run.workers": 0 if photos < 20 else 1,
+            **BASE,
+            **changes,
+        },
+    )
+
+
+@torch.no_grad()
+def _ends(
+    network: StyleTransferNet, held_out: Sequence[Path], base: Recipe, judge: LossNetwork
+) -> list[dict[str, float]]:
+    """Measure a network on held-out photos: the base's objective, whatever the network was trained with."""
+    loss = PerceptualLoss(judge, **base.loss.arguments())
+    loss.set_targets(style=load_style(base.style).to(device()))
+    rows = []
+    for path in held_out:
+        content = center_crop(load_image(path), base.training.size).to(device())
+        result = network(content)
+        loss.set_targets(content=content)
+        terms = {name: value.item() for name, value in loss(result).items()}
+        own, known = judge(result, list(CONTENT_LAYERS)), judge(content, list(CONTENT_LAYERS))
+        distances = {
+            layer: feature_reconstruction_loss(own[layer], known[layer]).item() for layer in CONTENT_LAYERS
+        }
+        style = sum(value for name, value in terms.items() if name.startswith("style/"))
+        rows.append({"objective": sum(terms.values()), "style": style, **distances})
+    return rows
+
+
+def plot(result: Result) -> Figure:
+    """Draw a row for each ablation: the objectives, then the photo in the base's and in the variant's style.
+
+    Where the two are trained for different objectives, bars compare what they can be compared in.
+    """
+    figure, axes = plt.subplots(
+        len(ABLATIONS),
+        3,
+        figsize=(9.0, 2.5 * len(ABLATIONS)),
+        gridspec_kw={"width_ratios": [1.5, 1, 1]},
+        layout="constrained",
+    )
+    curves, ends = result.data["curves"], result.data["ends"]
+    for (axis, left, right), (name, (changes, labels)) in zip(axes, ABLATIONS.items(), strict=True):
+        if any(key.startswith("loss.") for key in changes):
+            keys = ["style", *CONTENT_LAYERS]
+            axis.bar(range(len(keys)), [ends[name][key] / ends["base"][key] for key in keys], color="C1")
+            axis.axhline(1, color="C0")
+            axis.set_xticks(
+                range(len(keys)), ["style", *(f"content at\n{layer}" for layer in CONTENT_LAYERS)]
+            )
+            axis.set_ylabel(f"{labels[1]} / {labels[0]}")
+        else:
+            for key, colour, label in (("base", "C0", labels[0]), (name, "C1", labels[1])):
+                for i, values in enumerate(curves[key]):
+                    axis.plot(result.data["steps"], values, color=colour, label=label if i == 0 else None)
+            axis.set(ylabel="objective", yscale="log")
+            axis.legend(frameon=False, fontsize=9)
+        axis.set_title(name, fontsize=10, loc="left")
+        axis.spines[["top", "right"]].set_visible(False)
+        for panel, key, label in ((left, "base", labels[0]), (right, name, labels[1])):
+            panel.imshow(to_array(result.pictures[key]), interpolation="lanczos")
+            panel.set_title(label, fontsize=10)
+            panel.axis("off")
+    axes[-2][0].set_xlabel("step")
+    return figure
