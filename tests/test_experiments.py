@@ -18,7 +18,7 @@ from repro.images import save_image
 from small_networks import sr_recipe, style_recipe, write
 
 MACHINE_PATH = re.compile(r"(?<![\w.~-])/(?:home|root|tmp|Users|work|usr|opt|private|var)/")
-NEEDS_STYLE = ("objective_curve", "speed", "style_gallery")
+NEEDS_STYLE = ("objective_curve", "style_objectives", "speed", "style_gallery")
 
 
 @pytest.fixture(scope="module")

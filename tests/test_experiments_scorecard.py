@@ -9,7 +9,16 @@ import pytest
 
 from repro import experiments
 from repro.experiments.paper import paper_numbers
-from repro.experiments.scorecard import COMPARE, load_results, scorecard
+from repro.experiments.scorecard import (
+    COMPARE,
+    HEADLINES,
+    MARKS,
+    load_results,
+    scorecard,
+    with_headlines,
+)
+
+ROOT = Path(__file__).parents[1]
 
 
 def _write(folder, name, data, scale="book", **made_with):
@@ -143,3 +152,55 @@ def test_a_damaged_result_is_named(tmp_path):
     (tmp_path / "cost.book.json").write_text("{")
     with pytest.raises(ValueError, match=r"cost\.book\.json: damaged"):
         scorecard(tmp_path)
+
+
+def test_headlines_are_written_between_the_marks_of_a_page(tmp_path):
+    _write(tmp_path / "results", "receptive_field", {"growth": {"full": 2.0, "quarter": 8.0}})
+    text = f"# Before\n\n{MARKS[0]}old\n{MARKS[1]}\nafter\n"
+    page = with_headlines(text, tmp_path / "results")
+    assert page.startswith(f"# Before\n\n{MARKS[0]}\nOf 2 numbers")
+    assert page.endswith(f"{MARKS[1]}\nafter\n")
+    assert "old" not in page
+    assert "| growth by a 3x3 convolution, after downsampling by 4 | 8 px | 8 px | agrees |\n" in page
+    assert "at full size" not in page  # no headline
+    assert with_headlines(page, tmp_path / "results") == page
+    with pytest.raises(ValueError, match="no <!-- scorecard -->"):
+        with_headlines("# Nothing\n", tmp_path / "results")
+
+
+def test_every_headline_is_a_row_of_the_scorecard():
+    """So that none is left out because a word of it changed."""
+    paper = paper_numbers()
+    psnr = {"psnr": 1.0, "ssim": 0.1, "paper": {"psnr": 1.0, "ssim": 0.1}}
+    data = {
+        "objective_curve": {
+            "sizes": [
+                {
+                    "size": 256,
+                    "crossing": 60,
+                    "baseline": {"mean": [1.0] * 101},
+                    "content": {"mean": 2.0},
+                    "network": {"mean": 1.0},
+                }
+            ]
+        },
+        "speed": {
+            "sizes": [{"size": 256, "speedup": {str(n): 1.0 for n in paper["speed"]["iterations"]}}],
+        },
+        "super_resolution": {
+            "means": [
+                {"factor": s, "set": "set5", "method": method, **psnr}
+                for s in (4, 8)
+                for method in ("bicubic", f"x{s}", f"x{s}_pixel")
+            ],
+            "off": {},
+        },
+        "receptive_field": {"growth": {"full": 2, "quarter": 8}},
+    }
+    rows = {row.what for name, found in data.items() for row in COMPARE[name](found)}
+    assert set(HEADLINES) <= rows
+
+
+def test_the_table_of_the_readme_is_that_of_the_stored_results():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert text == with_headlines(text, ROOT / "results"), "run: repro scorecard --page README.md"

@@ -14,7 +14,7 @@ from .common import app, say
     epilog="Examples: **repro reproduce all --scale smoke**; "
     "**repro reproduce super_resolution --scale paper --data testsets/**. "
     "Names: feature_reconstruction, style_reconstruction, receptive_field, cost, super_resolution, "
-    "ablations, perceptual_agreement, objective_curve, speed, style_gallery."
+    "ablations, perceptual_agreement, objective_curve, style_objectives, speed, style_gallery."
 )
 def reproduce(
     names: Annotated[list[str], typer.Argument(help="Experiments, or all.")],
@@ -65,3 +65,23 @@ def reproduce(
             say(f"Wrote {path} and {path.with_suffix('.png').name}.")
     if failed:
         raise ValueError(f"{len(failed)} of {len(chosen)} could not be done: {', '.join(failed)}")
+
+
+@app.command(epilog="Example: **repro scorecard results/ --page README.md**")
+def scorecard(
+    results: Annotated[Path, typer.Argument(help="The folder with the results.")] = Path("results"),
+    page: Annotated[
+        Path | None, typer.Option(help="Write the headlines into this page, between its two marks.")
+    ] = None,
+) -> None:
+    """Print the paper's numbers beside those of stored results, in Markdown."""
+    from ..experiments import scorecard as made
+    from ..files import atomic_path
+
+    if page is None:
+        print(made.scorecard(results))
+        return
+    text = made.with_headlines(page.read_text(encoding="utf-8"), results)
+    with atomic_path(page) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    say(f"Wrote the headlines into {page}.")

@@ -36,6 +36,7 @@ EXPERIMENTS = {
     "ablations": Experiment("Two networks that differ in one choice", "supplement and section 3.1"),
     "perceptual_agreement": Experiment("Which of two distorted pictures is closer", "section 1"),
     "objective_curve": Experiment("Objective against iterations", "Fig. 5"),
+    "style_objectives": Experiment("Every style beside the baseline", "section 4.1 and Fig. 5"),
     "speed": Experiment("Seconds for the baseline and for the network", "Table 1"),
     "style_gallery": Experiment("Photo, baseline and network side by side", "Figs. 6 and 7"),
 }

@@ -59,17 +59,15 @@ def run(
     style = trained_style(first_style(styles), loss_network)
     found = []
     for size in chosen["sizes"]:
-        photos = _photos(chosen["photos"], size, data)
-        found.append({"size": size, "photos": list(photos), **_compare(style, photos, chosen["iterations"])})
-    if data is None:
-        pictures = describe_pictures(_photos(chosen["photos"], chosen["sizes"][0], None))
-    else:
-        pictures = {"sha256": data_hash(list_photos(data)[: chosen["photos"]])}
+        photos = photos_of(chosen["photos"], size, data)
+        found.append({"size": size, "photos": list(photos), **compare(style, photos, chosen["iterations"])})
+    pictures = describe_photos(chosen["photos"], chosen["sizes"][0], data)
     made_with = {"seed": SEED, "network": style.describe(), "photos": pictures}
     return Result({"settings": chosen, "sizes": found}, {}, made_with)
 
 
-def _photos(count: int, size: int, data: str | Path | None) -> dict[str, Tensor]:
+def photos_of(count: int, size: int, data: str | Path | None) -> dict[str, Tensor]:
+    """Return centre squares of the first photos of a folder, or of those that come with scikit-image."""
     if data is None:
         return {name: center_crop(photo(name), size).to(device()) for name in list(PHOTOS)[:count]}
     data = Path(data).expanduser()
@@ -77,7 +75,15 @@ def _photos(count: int, size: int, data: str | Path | None) -> dict[str, Tensor]
     return {str(path.relative_to(data)): center_crop(load_image(path), size).to(device()) for path in paths}
 
 
-def _compare(style: TrainedStyle, photos: dict[str, Tensor], iterations: int) -> dict[str, Any]:
+def describe_photos(count: int, size: int, data: str | Path | None) -> dict[str, Any]:
+    """Return what a result says of the photos that :func:`photos_of` gives."""
+    if data is None:
+        return describe_pictures(photos_of(count, size, None))
+    return {"sha256": data_hash(list_photos(data)[:count])}
+
+
+def compare(style: TrainedStyle, photos: dict[str, Tensor], iterations: int) -> dict[str, Any]:
+    """Return the baseline's objective over its iterations, the network's and the photos'; see :func:`run`."""
     curves, own, contents = [], [], []
     for content in photos.values():
         objective = style.objective(content)
@@ -86,12 +92,12 @@ def _compare(style: TrainedStyle, photos: dict[str, Tensor], iterations: int) ->
         found = transfer_style(content, style.picture, style.loss_network, style.loss, iterations, seed=SEED)
         curve = found.history["total"]
         curves.append(curve + curve[-1:] * (iterations + 1 - len(curve)))  # it may end early, where it stays
-    means = [_moments(values) for values in zip(*curves, strict=True)]
+    means = [moments(values) for values in zip(*curves, strict=True)]
     baseline = {key: [moment[key] for moment in means] for key in ("mean", "deviation")}
     return {
         "baseline": baseline,
-        "network": _moments(own),
-        "content": _moments(contents),
+        "network": moments(own),
+        "content": moments(contents),
         "crossing": crossing(baseline["mean"], statistics.fmean(own)),
         "crossings": [crossing(curve, value) for curve, value in zip(curves, own, strict=True)],
     }
@@ -102,7 +108,8 @@ def crossing(curve: Sequence[float], value: float) -> int | None:
     return next((i for i, height in enumerate(curve) if height <= value), None)
 
 
-def _moments(values: Sequence[float]) -> dict[str, float]:
+def moments(values: Sequence[float]) -> dict[str, float]:
+    """Return mean and standard deviation of values, 0 for a single one."""
     deviation = statistics.stdev(values) if len(values) > 1 else 0.0
     return {"mean": rounded(statistics.fmean(values)), "deviation": rounded(deviation)}
 

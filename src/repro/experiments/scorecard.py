@@ -13,6 +13,15 @@ from .paper import paper_numbers
 
 AGREES = {"psnr": 0.05, "ssim": 0.002}  # dB; differences within these are rounding and implementation
 UNITS = {"psnr": " dB", "ssim": ""}
+# The rows that stand in the README, where a result has them.
+HEADLINES = (
+    "256 px, iterations that the network is worth",
+    "256 px, objective of photo over network",
+    "256 px, speed-up over 500 iterations",
+    *(f"x{s}, set5, {method}, PSNR" for s in (4, 8) for method in ("bicubic", f"x{s}_pixel", f"x{s}")),
+    "growth by a 3x3 convolution, after downsampling by 4",
+)
+MARKS = ("<!-- scorecard -->\n", "<!-- end of scorecard -->\n")
 ORDER = 3.0  # a speed-up within this factor of the paper's is of its order of magnitude
 
 
@@ -65,6 +74,34 @@ def scorecard(folder: str | Path) -> str:
     return "\n".join(lines)
 
 
+def headlines(folder: str | Path) -> str:
+    """Return a table in Markdown of the rows of :data:`HEADLINES`, from the results in ``folder``.
+
+    Raises:
+        ValueError: a result is damaged; the message names the file.
+    """
+    results = load_results(folder)
+    rows = {
+        row.what: row for name in COMPARE if name in results for row in COMPARE[name](results[name]["data"])
+    }
+    found = [rows[what] for what in HEADLINES if what in rows]
+    lines = ["| | paper | ours | |", "|---|---:|---:|---|", *(f"| {' | '.join(row)} |" for row in found)]
+    return "\n".join([_summary([row.verdict for row in rows.values()]), "", *lines, ""])
+
+
+def with_headlines(text: str, folder: str | Path) -> str:
+    """Return a page with what is between its two :data:`MARKS` made anew by :func:`headlines`.
+
+    Raises:
+        ValueError: the page has no place for it, or a result is damaged.
+    """
+    before, begin, rest = text.partition(MARKS[0])
+    _, end, after = rest.partition(MARKS[1])
+    if not begin or not end:
+        raise ValueError(f"the page has no {MARKS[0].strip()} and {MARKS[1].strip()} to write between")
+    return f"{before}{begin}\n{headlines(folder)}\n{end}{after}"
+
+
 def load_results(folder: str | Path) -> dict[str, dict[str, Any]]:
     """Return the stored result of each experiment, at paper scale if there is one, else at book scale.
 
@@ -88,11 +125,16 @@ def _summary(verdicts: list[str]) -> str:
     if not verdicts:
         return "No result is stored yet that can be set beside a number of the paper."
     counts = {verdict: verdicts.count(verdict) for verdict in ("agrees", "better", "worse", "differs")}
-    words = ", ".join(f"{count} {_VERB[verdict]}" for verdict, count in counts.items() if count)
+    words = ", ".join(f"{count} {_VERB[verdict][count > 1]}" for verdict, count in counts.items() if count)
     return f"Of {len(verdicts)} numbers of the paper that have one of ours beside them: {words}."
 
 
-_VERB = {"agrees": "agree", "better": "are better", "worse": "are worse", "differs": "differ"}
+_VERB = {  # of one number, of several
+    "agrees": ("agrees", "agree"),
+    "better": ("is better", "are better"),
+    "worse": ("is worse", "are worse"),
+    "differs": ("differs", "differ"),
+}
 
 
 def _sentence(text: str) -> str:

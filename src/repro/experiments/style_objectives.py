@@ -1,0 +1,84 @@
+"""Every style network beside the baseline: its objective on many photos, and the baseline's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from .common import Result, settings
+from .objective_curve import SEED, compare, describe_photos, photos_of
+from .trained_styles import names_of_styles, trained_style
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "smoke": {"size": 32, "photos": 2, "iterations": 6},
+    "book": {"size": 128, "photos": 5, "iterations": 50},
+    "paper": {"size": 256, "photos": 20, "iterations": 100},
+}
+
+
+def run(
+    scale: str = "book",
+    loss_network: str = "auto",
+    data: str | Path | None = None,
+    styles: Sequence[str] | None = None,
+) -> Result:
+    """Measure each style network's objective, and minimise the same one by the baseline, photo by photo.
+
+    Args:
+        data: a folder of photos that no network was trained on, the first of which are taken; default those
+            that come with scikit-image, of which there are five.
+        styles: names of style networks, files or runs; default all that come with the package.
+
+    Returns:
+        ``data["rows"]``, for each style mean and standard deviation over the photos of the objective of
+        ``content`` (the photo itself), ``network``, and ``baseline`` after the iterations named in
+        ``data["after"]``; ``crossing``, the first iteration after which the baseline's mean is no higher than
+        the network's (None if never), and ``crossings`` of each photo.
+
+    Raises:
+        ValueError: unknown scale, loss network or network, or no network comes with the package.
+        FileNotFoundError: no picture in ``data``.
+        repro.assets.AssetError: a style picture or weights cannot be had.
+    """
+    chosen = settings(SETTINGS, scale)
+    after = [count for count in (10, 20, 50, 100) if count <= chosen["iterations"]] or [chosen["iterations"]]
+    photos = photos_of(chosen["photos"], chosen["size"], data)
+    rows, described = [], []
+    for source in names_of_styles(styles):
+        style = trained_style(source, loss_network)
+        described.append(style.describe())
+        found = compare(style, photos, chosen["iterations"])
+        curve = found.pop("baseline")
+        baseline = {str(count): {key: curve[key][count] for key in curve} for count in after}
+        rows.append({"style": style.name, **found, "baseline": baseline})
+    made_with = {
+        "seed": SEED,
+        "networks": described,
+        "photos": describe_photos(chosen["photos"], chosen["size"], data),
+    }
+    return Result({"settings": chosen, "after": after, "photos": list(photos), "rows": rows}, {}, made_with)
+
+
+def plot(result: Result) -> Figure:
+    """Draw a row for each style: photo, network and baseline on a logarithmic axis, with their deviations."""
+    rows = result.data["rows"]
+    figure, axis = plt.subplots(figsize=(8.0, 1.4 + 0.5 * len(rows)), layout="constrained")
+    marks = [("content", "the photo itself", "C3", "s"), ("network", "network", "C2", "o")]
+    for key, label, colour, mark in marks:
+        means = [row[key]["mean"] for row in rows]
+        bars = [row[key]["deviation"] for row in rows]
+        axis.errorbar(means, range(len(rows)), xerr=bars, fmt=mark, color=colour, label=label, capsize=3)
+    for count in result.data["after"]:
+        means = [row["baseline"][str(count)]["mean"] for row in rows]
+        axis.plot(means, range(len(rows)), "|", color="C0", markersize=14)
+        axis.annotate(f"{count}", (means[0], -0.3), ha="center", va="bottom", fontsize=8, color="C0")
+    axis.plot([], [], "|", color="C0", markersize=14, label="baseline after so many iterations")
+    axis.set_yticks(range(len(rows)), [row["style"].replace("_", " ") for row in rows])
+    axis.set(xscale="log", xlabel="objective", ylim=(len(rows) - 0.5, -0.8))
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    return figure
