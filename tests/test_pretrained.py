@@ -7,7 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from repro.assets import AssetError, digest, photo_files
+import repro
+from repro.assets import PAINTINGS, AssetError, digest, photo, photo_files
+from repro.images import center_crop, load_image
 from repro.pretrained import HISTORY_ROWS, card, load_network, origin, publish, shipped
 from repro.recipe import from_dict, load_recipe
 from repro.run_folder import RunFolder
@@ -48,6 +50,12 @@ def test_the_card_says_how_it_was_made(run, tmp_path):
     assert written["evaluation"]["objective"] == min(written["evaluations"]["objective"])
     assert written["history"]["step"] == [1, 2, 3, 4]
     assert len(written["history"]["total"]) == 4 <= HISTORY_ROWS
+    assert written["style"] == {"title": "Kelim", "author": "drawn by this project", "licence": "MIT"}
+    assert written["licence"] == "MIT"
+    thumbnail = load_image(tmp_path / "rug.jpg")
+    with torch.no_grad():
+        result = load_network(run.folder)(center_crop(photo("astronaut"), 256)).clamp(0, 1)
+    assert (thumbnail - result).abs().mean() < 0.02  # JPEG
     assert str(run.folder.parent) not in json.dumps(written)
 
 
@@ -129,6 +137,10 @@ def test_the_networks_of_the_package_match_their_cards():
         network, written = load_network(name), card(name)
         assert written["name"] == name
         assert from_dict(written["recipe"]) == recipe_of(name)
+        assert load_image(Path(repro.__file__).parent / "weights" / f"{name}.jpg").shape == (1, 3, 256, 256)
+        picture = written["recipe"].get("style", {}).get("picture")
+        if picture in PAINTINGS:
+            assert written["style"]["author"] == PAINTINGS[picture].author
         assert sum(value.numel() for value in network.state_dict().values()) == written["parameters"]
         side = 24
         factor = network.factor

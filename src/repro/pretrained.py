@@ -14,8 +14,12 @@ from typing import Any
 
 import torch
 
+from .assets import PAINTINGS, PHOTOS, photo
+from .build import prepare_input
 from .files import atomic_path
 from .hub import card, describe, find_file, missing, shipped
+from .images import center_crop, save_image
+from .patterns import PATTERNS
 from .recipe import Recipe, from_dict
 from .run_folder import RunFolder, read_history
 from .transform_nets import StyleTransferNet, SuperResolutionNet
@@ -23,6 +27,7 @@ from .weight_files import AssetError, digest, read_weights, save_weights
 
 __all__ = ["card", "load_network", "publish", "shipped"]
 
+THUMBNAIL = "astronaut"
 HISTORY_ROWS = 200  # of the training curves, at most so many are kept in a card
 
 
@@ -68,7 +73,9 @@ def origin(source: str | Path) -> dict[str, Any]:
 
 
 def publish(run: str | Path, target: str | Path) -> Path:
-    """Write a finished run's best weights, as float16, and its card into a folder; return the weights' path.
+    """Write a finished run's best weights, as float16, its card and a thumbnail; return the weights' path.
+
+    In the folder ``target``: NAME.safetensors, NAME.json and NAME.jpg, what the network makes of a photo.
 
     Nothing of the machine's folders gets into the card.
 
@@ -90,7 +97,25 @@ def publish(run: str | Path, target: str | Path) -> Path:
     content = _card(recipe, description, history, tensors)
     with atomic_path(path.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    save_image(_thumbnail(recipe, network), path.with_suffix(".jpg"), quality=90)
     return path
+
+
+def _thumbnail(recipe: Recipe, network: StyleTransferNet | SuperResolutionNet) -> torch.Tensor:
+    """Return what a network makes of a photo that comes with scikit-image, (1, 3, 256, 256)."""
+    with torch.no_grad():
+        return network(prepare_input(recipe, center_crop(photo(THUMBNAIL), 256)))
+
+
+def _style(picture: str) -> dict[str, str]:
+    """Return what a card says of a style picture."""
+    if picture in PAINTINGS:
+        painting = PAINTINGS[picture]
+        names = ("title", "author", "year", "licence")
+        return {name: getattr(painting, name) for name in names}
+    if picture in PATTERNS:
+        return {"title": PATTERNS[picture].title, "author": "drawn by this project", "licence": "MIT"}
+    return {"title": Path(picture).name}
 
 
 def _card(
@@ -112,6 +137,7 @@ def _card(
         "recipe": recipe.to_dict(),
         "started_from": description.get("started_from"),
         "style_digest": description["style_digest"],
+        "style": _style(recipe.style.picture) if recipe.task == "style" else None,
         "photos": {
             "training": photos["training"],
             "held_out": len(photos["held_out"]),
@@ -129,6 +155,7 @@ def _card(
             "step": [row["step"] for row in evaluations],
             "objective": [_round(row["evaluation"]["objective"]) for row in evaluations],
         },
+        "thumbnail": PHOTOS[THUMBNAIL],  # NAME.jpg shows this photo
         "licence": "MIT",
     }
 

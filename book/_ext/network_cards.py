@@ -1,0 +1,100 @@
+"""Sphinx extension: the page of the networks that come with the package, made from their cards."""
+
+from generated_page import setup_page
+
+from repro.hub import card, shipped
+
+PAGE = "book/networks"
+PLACE = "<!-- networks: {} -->"
+TASKS = ("style", "super-resolution")
+
+
+def title(facts):
+    """What a reader calls a network."""
+    if facts["task"] == "style":
+        return facts["style"]["title"]
+    loss = "pixel loss" if facts["recipe"]["loss"]["pixel_weight"] else "feature loss"
+    return f"Super-resolution x{facts['recipe']['super_resolution']['factor']}, {loss}"
+
+
+def layers(weights):
+    """Layers with their weights as a reader would write them."""
+    return ", ".join(f"`{layer}` {weight:g}" for layer, weight in weights.items())
+
+
+def loss(recipe):
+    """The terms that a network was trained with."""
+    terms = recipe["loss"]
+    parts = [f"content {layers(terms['content_layers'])}"] if terms["content_layers"] else []
+    if terms["style_layers"]:
+        parts.append(f"style {layers(terms['style_layers'])}")
+    if terms["pixel_weight"]:
+        parts.append(f"pixels, {terms['pixel_error']} error")
+    if terms["tv_weight"]:
+        parts.append(f"total variation {terms['tv_weight']:g}")
+    return "; ".join(parts)
+
+
+def rows(facts):
+    """What there is to say of a network, (what, value)."""
+    recipe, training = facts["recipe"], facts["recipe"]["training"]
+    if facts["task"] == "style":
+        style = facts["style"]
+        made = ", ".join(style[key] for key in ("author", "year") if key in style)
+        yield "style picture", f"{style['title']}, {made}; {style['licence']}"
+    yield "loss network", f"`{facts['loss_network']['name']}`"
+    yield "loss", loss(recipe)
+    yield "weights", f"{facts['parameters']:,}"
+    half = training["half_size_steps"]
+    sizes = f"{training['size']} px"
+    if half:
+        sizes = f"{training['size'] // 2} px for {half:,} steps, then {training['size']} px"
+    steps = f"{training['steps']:,} steps of {training['batch_size']} photos; {sizes}"
+    before = facts.get("started_from")
+    if before:
+        steps += f"; began with the weights of `{before['network']}` ({before['steps']:,} steps)"
+    yield "training", steps
+    yield "best on held-out photos", f"after {facts['steps']:,} steps"
+    judged = f"{facts['photos']['held_out']} held-out photos"
+    for name, value in facts["evaluation"].items():
+        if name in ("objective", "psnr", "ssim") or name.startswith("feature/"):
+            yield f"{name}, {judged}", f"{value:,.0f}" if value >= 100 else f"{value:.4g}"
+    device = facts["device"].replace("1 threads", "1 thread")
+    yield "made on", f"{device}, {facts['seconds'] / 60:.0f} minutes"
+    yield "licence", facts["licence"]
+
+
+def section(name):
+    """The section of a network, in Markdown."""
+    facts = card(name)
+    shown = facts["thumbnail"].partition(";")[0]
+    lines = [
+        f"### {title(facts)}",
+        "",
+        f"`{name}`",
+        "",
+        f"```{{image}} ../src/repro/weights/{name}.jpg",
+        f":alt: What the network {name} makes of a photo of {shown}.",
+        ":width: 256px",
+        "```",
+        "",
+        "| | |",
+        "|---|---|",
+        *(f"| {what} | {value} |" for what, value in rows(facts)),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def write_cards(app, text):
+    """Replace the placeholders of the page."""
+    for task in TASKS:
+        names = shipped(task)
+        text = text.replace(
+            PLACE.format(task), "\n".join(map(section, names)) or "None comes with this version."
+        )
+    return text
+
+
+def setup(app):
+    return setup_page(app, PAGE, write_cards)

@@ -1,0 +1,46 @@
+"""The page of the networks says what their cards say."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from repro.hub import card, shipped
+
+BOOK = Path(__file__).parents[1] / "book"
+
+
+@pytest.fixture
+def extension(monkeypatch):
+    monkeypatch.syspath_prepend(str(BOOK / "_ext"))  # as Sphinx does
+    return importlib.import_module("network_cards")
+
+
+def test_every_network_has_a_section_with_its_picture(extension):
+    page = extension.write_cards(None, BOOK.joinpath("networks.md").read_text(encoding="utf-8"))
+    assert "<!--" not in page
+    for name in shipped():
+        assert f"\n`{name}`\n" in page
+        assert f"weights/{name}.jpg" in page
+        assert f"| weights | {card(name)['parameters']:,} |" in page
+        assert f"{card(name)['recipe']['training']['steps']:,} steps of" in page
+
+
+def test_what_a_card_says_is_read_out(extension):
+    facts = card("great_wave")
+    facts["started_from"] = {"network": "kelim", "weights": "x", "steps": 1500}
+    facts["evaluation"] = {"objective": 170980.0, "tv": 9.0}
+    rows = dict(extension.rows(facts))
+    assert "Katsushika Hokusai, 1831; public domain" in rows["style picture"]
+    assert rows["loss"].startswith("content `relu3_3` 1; style `relu1_2` 1, `relu2_2` 1, `relu3_3` 1;")
+    assert rows["training"].endswith("began with the weights of `kelim` (1,500 steps)")
+    assert rows[f"objective, {facts['photos']['held_out']} held-out photos"] == "170,980"
+    assert not any(name.startswith("tv") for name in rows)
+    facts |= {"task": "super-resolution", "evaluation": {"objective": 9.0, "psnr": 27.096}}
+    facts["recipe"] = {**facts["recipe"], "super_resolution": {"factor": 8}}
+    facts["recipe"]["loss"] = {**facts["recipe"]["loss"], "pixel_weight": 1.0, "pixel_error": "absolute"}
+    assert extension.title(facts) == "Super-resolution x8, pixel loss"
+    rows = dict(extension.rows(facts))
+    assert "style picture" not in rows
+    assert "pixels, absolute error" in rows["loss"]
+    assert rows[f"psnr, {facts['photos']['held_out']} held-out photos"] == "27.1"
