@@ -82,6 +82,8 @@ def test_a_run_starts_from_a_trained_network_and_its_card_says_so(run, tmp_path)
     assert origin(folder)["steps"] == best + written["steps"]
     assert origin(tmp_path / "window.safetensors")["steps"] is None
 
+    assert origin(tmp_path / "rug.safetensors")["network"] == "rug.safetensors"
+
     overrides |= {"network.width": 0.2, "name": "wider"}
     with pytest.raises(AssetError, match=r"rug: layers\..* has shape"):
         train(load_recipe("style", "smoke", overrides), photo_files(), tmp_path / "wider", progress=False)

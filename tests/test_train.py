@@ -28,6 +28,7 @@ from repro.metrics import psnr
 from repro.recipe import from_dict, load_recipe
 from repro.run_folder import RunFolder, read_history
 from repro.train import Trainer, TrainingStopped, resume, train
+from repro.weight_files import AssetError
 
 SMALL = {
     "loss_network": "pocket",
@@ -610,6 +611,20 @@ def test_history_has_every_term(finished):
     assert [step for step, _ in evaluation_rows(result.folder)] == [2, 4, 6, 8]
     assert all(values.keys() == terms | {"objective"} for _, values in evaluation_rows(result.folder))
     assert result.history == read_history(result.folder)
+
+
+def test_x8_can_start_from_x4(photos, tmp_path, capsys):
+    run(sr_recipe(training__steps=1), photos, tmp_path / "x4")
+    options = {"super_resolution__factor": 8, "training__steps": 1, "training__learning_rate": 1e-12}
+    recipe = sr_recipe(start_from=str(tmp_path / "x4"), **options)
+    run(recipe, photos, tmp_path / "x8", progress=True)
+    before, after = (load_file(tmp_path / name / "model.safetensors") for name in ("x4", "x8"))
+    assert {key.split(".")[1] for key in after.keys() - before.keys()} == {"up3"}
+    for key, value in before.items():
+        torch.testing.assert_close(value, after[key], rtol=0, atol=1e-9)
+    assert "has no layers.up3.conv: they begin anew" in capsys.readouterr().err
+    with pytest.raises(AssetError, match=r"unknown layers\.up3"):
+        run(sr_recipe(start_from=str(tmp_path / "x8")), photos, tmp_path / "again")
 
 
 def test_final_weights_are_those_of_the_network(finished):

@@ -134,7 +134,7 @@ class Trainer:
         self.layout = torch.contiguous_format if half_on_cpu else torch.channels_last
         network = build_network(recipe).to(memory_format=self.layout)
         if recipe.start_from:
-            load_weights(network, load_network(recipe.start_from).state_dict(), recipe.start_from)
+            self._start_from(network, recipe.start_from)
         optimizer = torch.optim.Adam(network.parameters(), lr=recipe.training.learning_rate)
         if self.is_main:  # everything that the recipe asks for could be made
             self._begin(paths, photos, train_paths, held_out, loss_network, style, resume)
@@ -163,6 +163,14 @@ class Trainer:
         """Print a line on stderr, above the progress bar."""
         if self.progress:
             tqdm.write(line, file=sys.stderr)
+
+    def _start_from(self, network: torch.nn.Module, source: str) -> None:
+        """Copy the weights of a trained network; layers that only the new one has begin as they would."""
+        known = load_network(source).state_dict()
+        new = sorted({key.rpartition(".")[0] for key in network.state_dict().keys() - known.keys()})
+        load_weights(network, network.state_dict() | known, source)
+        if new:
+            self.say(f"{source} has no {', '.join(new)}: they begin anew")
 
     def fit(self) -> None:
         """Make the steps that are left."""
