@@ -1,4 +1,4 @@
-"""Commands that train networks and publish them: ``distill``, ``train`` and ``publish``."""
+"""Commands that train networks and pass them on: ``distill``, ``train``, ``publish`` and ``export``."""
 
 from __future__ import annotations
 
@@ -102,6 +102,25 @@ def publish(
 
     path = write(run, output)
     say(f"Wrote {path} and {path.with_suffix('.json').name}.")
+
+
+@app.command(
+    epilog="Examples: **repro export great_wave -o great_wave.onnx**; **repro export runs/mine -o mine.onnx**"
+)
+def export(
+    network: Annotated[
+        str, typer.Argument(help="The name of one that comes with it, a run's folder, or a safetensors file.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write, with suffix .onnx.")],
+    overwrite: Overwrite = False,
+) -> None:
+    """Write a network as ONNX, for programs without PyTorch."""
+    from ..export import export_onnx
+    from ..pretrained import load_network
+
+    check_output(output, overwrite, (".onnx",))
+    export_onnx(load_network(network), output)
+    say(f"Wrote {output}.")
 
 
 def _assignment(item: str) -> tuple[str, object]:
