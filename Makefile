@@ -49,6 +49,7 @@ format: $(READY)  ## put the code into the project's style
 	$(BIN)/ruff format .
 
 notebooks: $(READY)  ## execute the notebooks and store their outputs in place
+	$(BIN)/python book/setup_cell.py notebooks/*.ipynb
 	$(BIN)/jupyter-nbconvert --to notebook --execute --inplace \
 		--ExecutePreprocessor.kernel_name=python3 --ExecutePreprocessor.record_timing=False \
 		--ExecutePreprocessor.timeout=600 notebooks/*.ipynb

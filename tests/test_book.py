@@ -18,6 +18,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import yaml
 
+from repro.figures import compare
+
 bs4 = pytest.importorskip("bs4")
 pytest.importorskip("jupyter_book", reason="the book is built by jupyter-book")
 
@@ -187,3 +189,41 @@ def test_page_reads_well_without_a_network(book, address, browser, page, width):
     assert not fonts
     assert (rendered, wrong_tex) == (equations, 0)
     assert wide <= 0, f"the page is {wide} px wider than a screen of {width} px"
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without"])
+@pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
+def test_slider_over_two_pictures(book, address, browser, astronaut, width, scripts):
+    """Put into a page as a notebook's output would be, so that the book's styles apply to it."""
+    alts = ("A woman in a spacesuit.", "The same in inverse colours.")
+    slider = compare(astronaut, 1 - astronaut, ("photograph", "negative"), alts=alts)._repr_html_()
+    output = f'<div class="cell_output"><div class="output text_html">{slider}</div></div>'
+    page = book.joinpath("book", "intro.html").read_text(encoding="utf-8")
+    page = page.replace("</article>", f"{output}</article>")
+
+    context = browser.new_context(viewport={"width": width, "height": 900}, java_script_enabled=scripts)
+    tab = context.new_page()
+    tab.route("**/slider.html", lambda route: route.fulfill(body=page, content_type="text/html"))
+    tab.goto(f"{address}book/slider.html", wait_until="load")
+    before, after = (tab.get_by_alt_text(alt).bounding_box() for alt in alts)
+    control = tab.get_by_role("slider", name="Boundary between photograph and negative")
+    if scripts:
+        control.press("End")
+        at_end = control.evaluate("input => getComputedStyle(input.previousElementSibling).clipPath")
+        control.click(position={"x": 24 + 32, "y": 64})  # a quarter of the picture; it begins at 24
+        clicked = control.evaluate("input => getComputedStyle(input.previousElementSibling).clipPath")
+        wide = tab.evaluate(
+            "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
+    else:
+        seen = control.count()
+    context.close()
+
+    assert before["width"] == after["width"] == 128
+    if scripts:
+        assert before == after
+        assert (at_end, clicked) == ("inset(0px 0px 0px 100%)", "inset(0px 0px 0px 25%)")
+        assert wide <= 0
+    else:
+        assert (before["y"], seen) == (after["y"], 0)
+        assert before["x"] + before["width"] < after["x"]

@@ -51,7 +51,9 @@ def test_what_it_installs(script, place, tmp_path, monkeypatch):
         folder = SimpleNamespace(origin=None) if "folder" in place else None
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: folder)
     asked, names = [], {}
-    shell = SimpleNamespace(run_line_magic=lambda magic, line: asked.append(f"{magic} {line.format(**names)}"))
+    shell = SimpleNamespace(
+        run_line_magic=lambda magic, line: asked.append(f"{magic} {line.format(**names)}")
+    )
     code = TransformerManager().transform_cell("".join(script.setup_cell()["source"]))
     exec(code, names | {"get_ipython": lambda: shell}, names)
 
@@ -61,7 +63,7 @@ def test_what_it_installs(script, place, tmp_path, monkeypatch):
 
 
 def test_packages_that_are_there_are_kept():
-    """Lower bounds only, so pip has no reason to replace the torch that Colab brings for its graphics cards."""
+    """Lower bounds only, so pip has no reason to replace the torch that Colab has for its graphics cards."""
     project = tomllib.loads(ROOT.joinpath("pyproject.toml").read_text(encoding="utf-8"))["project"]
     ranges = {wanted.name: wanted.specifier for wanted in map(Requirement, project["dependencies"])}
     assert {bound.operator for specifier in ranges.values() for bound in specifier} == {">="}

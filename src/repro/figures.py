@@ -1,11 +1,15 @@
-"""Matplotlib helpers of the book: one style of figure. They draw and never compute."""
+"""The book's figures: matplotlib helpers of one style, and a slider over two pictures. They never compute."""
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Mapping, Sequence
+from html import escape
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 
 from .images import to_array
@@ -60,3 +64,94 @@ def curves(
     if len(series) > 1:
         figure.legend(loc="outside right upper", frameon=False, fontsize=9)
     return figure
+
+
+# A range input lies over both pictures, and the second one is cut off where it stands. Without scripts, and
+# where a viewer strips styles, the two pictures with their labels are left.
+_STYLE = """\
+<style>
+.compare { display: flex; gap: 0.5rem; justify-content: center; }
+.compare img { display: block; width: 100%; max-width: var(--width); height: auto; }
+.compare input { display: none; }
+@media (scripting: enabled) {
+.compare { display: grid; position: relative; max-width: var(--width); margin: 0 auto; overflow: hidden; }
+.compare > * { grid-area: 1 / 1; }
+.compare div + div { clip-path: inset(0 0 0 var(--at)); }
+.compare span { position: absolute; bottom: 0.5rem; left: 0.5rem; padding: 0 0.5rem; }
+.compare span { color: #fff; background: #000b; }
+.compare div + div span { left: auto; right: 0.5rem; }
+.compare input {
+  display: block; position: relative; width: calc(100% + 3rem); height: 100%; margin: 0 -1.5rem; padding: 0;
+  appearance: none; background: none; outline: none; cursor: ew-resize; touch-action: pan-y;
+  --line: #fff;
+  --grip: radial-gradient(circle, var(--line) 0.5rem, #000a 0.55rem 0.6rem, #0000 0.65rem),
+    linear-gradient(90deg, #0000 45%, #000a 0 47%, var(--line) 0 53%, #000a 0 55%, #0000 0);
+}
+.compare input:focus-visible { --line: #4c9aff; }
+.compare input::-webkit-slider-runnable-track { height: 100%; }
+.compare input::-webkit-slider-thumb { appearance: none; width: 3rem; height: 100%; background: var(--grip); }
+.compare input::-moz-range-thumb { width: 3rem; height: 100%; border: 0; background: var(--grip); }
+}
+</style>"""
+
+
+class Comparison:
+    """Two pictures over each other and a slider between them, as HTML that needs nothing else.
+
+    A notebook shows it if it is a cell's last value or given to ``display``.
+
+    Args:
+        files: the contents of two PNG or JPEG files of equal size.
+        labels: a short name for each, shown on it.
+        alts: what is to be seen on each, for those who cannot see it.
+    """
+
+    def __init__(self, files: Sequence[bytes], labels: Sequence[str], alts: Sequence[str]) -> None:
+        if not len(files) == len(labels) == len(alts) == 2:
+            raise ValueError(
+                f"expected two of each, got {len(files)} pictures, labels {labels} and alts {alts}"
+            )
+        sizes = [Image.open(io.BytesIO(file)).size for file in files]
+        if sizes[0] != sizes[1]:
+            raise ValueError(f"the pictures differ in size: {sizes[0]} and {sizes[1]}")
+        self.files, self.labels, self.alts, self.width = files, labels, alts, sizes[0][0]
+
+    def __repr__(self) -> str:
+        return f"Comparison of {' and '.join(self.labels)}"
+
+    def _repr_html_(self) -> str:
+        lines = [f'<div class="compare" style="--at: 50%; --width: {self.width}px">', _STYLE]
+        for file, label, alt in zip(self.files, self.labels, self.alts, strict=True):
+            kind = "png" if file.startswith(b"\x89PNG") else "jpeg"
+            data = f"data:image/{kind};base64,{base64.b64encode(file).decode()}"
+            lines.append(f'<div><img src="{data}" alt="{escape(alt)}"><span>{escape(label)}</span></div>')
+        name = escape(f"Boundary between {' and '.join(self.labels)}")
+        move = "this.parentNode.style.setProperty('--at', this.value + '%')"
+        lines.append(
+            f'<input type="range" value="50" autocomplete="off" aria-label="{name}" oninput="{move}">'
+        )
+        return "\n".join([*lines, "</div>"])
+
+
+def compare(
+    before: Tensor,
+    after: Tensor,
+    labels: Sequence[str] = ("before", "after"),
+    *,
+    alts: Sequence[str],
+    quality: int | None = None,
+) -> Comparison:
+    """Two images of equal size, each (1, 3, H, W) in [0, 1], with a slider between them.
+
+    Args:
+        labels: a short name for each.
+        alts: what is to be seen on each, for those who cannot see it.
+        quality: of JPEG, 1 to 95, for large photographs; by default PNG, which loses nothing.
+    """
+    files = []
+    for image in (before, after):
+        file = io.BytesIO()
+        options = {"format": "PNG"} if quality is None else {"format": "JPEG", "quality": quality}
+        Image.fromarray(to_array(image)).save(file, **options)
+        files.append(file.getvalue())
+    return Comparison(files, labels, alts)
