@@ -216,6 +216,26 @@ def test_train_takes_values_from_the_scale_and_the_command_line(photos, tmp_path
     assert (tmp_path / "runs" / "mine" / "model.safetensors").is_file()
 
 
+def test_a_run_of_a_preset_is_called_as_its_folder(photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    small = [
+        "--scale",
+        "smoke",
+        "--loss-network",
+        "pocket",
+        "--set",
+        "network.width=0.1",
+        "--precision",
+        "no",
+    ]
+    arguments = ["train", "style", "--photos", "photos", "--style", "kelim", *small, "-o", "runs/my rug"]
+    assert here(monkeypatch, *arguments) == 0
+    assert json.loads((tmp_path / "runs/my rug/run.json").read_text())["recipe"]["name"] == "my rug"
+    assert here(monkeypatch, "publish", "runs/my rug", "-o", "networks", "--licence", "MIT") == 0
+    assert json.loads((tmp_path / "networks/my rug.json").read_text())["licence"] == "MIT"
+    assert (tmp_path / "networks/my rug.jpg").is_file()
+
+
 def test_train_says_in_one_line_what_does_not_fit(photos, tmp_path, monkeypatch, capsys):
     recipe, run = tmp_path / "small.toml", tmp_path / "run"
     recipe.write_text(RECIPE)

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 import repro
 from repro.assets import PAINTINGS, AssetError, digest, photo, photo_files
-from repro.images import center_crop, load_image
+from repro.images import center_crop, load_image, save_image
 from repro.pretrained import HISTORY_ROWS, card, load_network, origin, publish, shipped
 from repro.recipe import from_dict, load_recipe
 from repro.run_folder import RunFolder
@@ -51,12 +51,26 @@ def test_the_card_says_how_it_was_made(run, tmp_path):
     assert written["history"]["step"] == [1, 2, 3, 4]
     assert len(written["history"]["total"]) == 4 <= HISTORY_ROWS
     assert written["style"] == {"title": "Kelim", "author": "drawn by this project", "licence": "MIT"}
-    assert written["licence"] == "MIT"
+    assert written["licence"] is None
     thumbnail = load_image(tmp_path / "rug.jpg")
     with torch.no_grad():
         result = load_network(run.folder)(center_crop(photo("astronaut"), 256)).clamp(0, 1)
     assert (thumbnail - result).abs().mean() < 0.02  # JPEG
     assert str(run.folder.parent) not in json.dumps(written)
+
+
+def test_of_a_style_picture_only_the_name_is_published(tmp_path):
+    picture = tmp_path / "drawing.png"
+    save_image(torch.rand(1, 3, 40, 40), picture)
+    overrides = {**SMALL, "loss_network": "pocket", "style.picture": str(picture), "style.size": 32}
+    recipe = load_recipe("style", "smoke", overrides)
+    train(recipe, photo_files(), tmp_path / "run", precision="no", progress=False)
+    path = publish(tmp_path / "run", tmp_path / "networks", licence="CC0")
+    written = path.with_suffix(".json").read_text()
+    assert json.loads(written)["style"] == {"title": "drawing.png"}
+    assert json.loads(written)["licence"] == "CC0"
+    assert load_network(path).recipe["style"]["picture"] == "drawing.png"
+    assert str(tmp_path) not in written and str(tmp_path) not in path.read_bytes().decode("latin-1")
 
 
 def test_a_run_starts_from_a_trained_network_and_its_card_says_so(run, tmp_path):
@@ -140,6 +154,7 @@ def test_the_networks_of_the_package_match_their_cards():
         assert written["name"] == name
         assert from_dict(written["recipe"]) == recipe_of(name)
         assert load_image(Path(repro.__file__).parent / "weights" / f"{name}.jpg").shape == (1, 3, 256, 256)
+        assert written["licence"] == "MIT"
         picture = written["recipe"].get("style", {}).get("picture")
         if picture in PAINTINGS:
             assert written["style"]["author"] == PAINTINGS[picture].author

@@ -72,12 +72,17 @@ def origin(source: str | Path) -> dict[str, Any]:
     return {"network": Path(source).name, "weights": weights, "steps": steps}
 
 
-def publish(run: str | Path, target: str | Path) -> Path:
+def publish(run: str | Path, target: str | Path, licence: str | None = None) -> Path:
     """Write a finished run's best weights, as float16, its card and a thumbnail; return the weights' path.
 
     In the folder ``target``: NAME.safetensors, NAME.json and NAME.jpg, what the network makes of a photo.
 
-    Nothing of the machine's folders gets into the card.
+    Nothing of the machine's folders gets into the card or the file: of paths only the last part.
+
+    Args:
+        run: the run's folder.
+        target: the folder to write to.
+        licence: what the card says of the use of the weights; they are yours to license.
 
     Raises:
         FileNotFoundError: the folder holds no run, or one that has not finished.
@@ -86,7 +91,8 @@ def publish(run: str | Path, target: str | Path) -> Path:
     if not (Path(run) / "model.safetensors").is_file():
         raise FileNotFoundError(f"{run}: the run has not finished (no model.safetensors)")
     recipe = from_dict(description["recipe"], f"{run}/run.json")
-    recipe = replace(recipe, start_from=Path(recipe.start_from).name)
+    style = replace(recipe.style, picture=Path(recipe.style.picture).name)
+    recipe = replace(recipe, start_from=Path(recipe.start_from).name, style=style)
     network = load_network(run)
     tensors = {
         key: value.half() if value.is_floating_point() else value
@@ -94,7 +100,7 @@ def publish(run: str | Path, target: str | Path) -> Path:
     }
     path = Path(target) / f"{recipe.name}.safetensors"
     save_weights(tensors, path, {"recipe": json.dumps(recipe.to_dict())})
-    content = _card(recipe, description, history, tensors)
+    content = {**_card(recipe, description, history, tensors), "licence": licence}
     with atomic_path(path.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     save_image(_thumbnail(recipe, network), path.with_suffix(".jpg"), quality=90)
@@ -156,7 +162,6 @@ def _card(
             "objective": [_round(row["evaluation"]["objective"]) for row in evaluations],
         },
         "thumbnail": PHOTOS[THUMBNAIL],  # NAME.jpg shows this photo
-        "licence": "MIT",
     }
 
 

@@ -66,7 +66,7 @@ def train(
 ) -> None:
     """Train a network for style transfer or super-resolution; Ctrl-C saves the run and leaves."""
     from .. import datasets
-    from ..recipe import load_recipe
+    from ..recipe import TASKS, load_recipe
     from ..train import resume as go_on
     from ..train import train as run
 
@@ -86,22 +86,27 @@ def train(
     ):
         if value is not None:
             overrides[key] = value
+    if recipe in TASKS and run_folder is not None:  # a preset has no name of its own
+        overrides.setdefault("name", run_folder.resolve().name)
     chosen = load_recipe(recipe, scale, overrides)
     folder = datasets.path(photos) if photos in datasets.DATASETS else Path(photos)
     output = run_folder or Path("runs") / chosen.name
     _trained(lambda: run(chosen, folder, output, precision=precision or "auto"))
 
 
-@app.command(epilog="Example: **repro publish runs/mine -o networks/**")
+@app.command(epilog="Example: **repro publish runs/mine -o networks/ --licence CC-BY-4.0**")
 def publish(
     run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write to.")],
+    licence: Annotated[
+        str | None, typer.Option(help="What the card says of the use of the weights, such as MIT.")
+    ] = None,
 ) -> None:
-    """Write a run's best weights (float16) and a card that says how they were made."""
+    """Write a run's best weights (float16), a card that says how they were made, and a thumbnail."""
     from ..pretrained import publish as write
 
-    path = write(run, output)
-    say(f"Wrote {path} and {path.with_suffix('.json').name}.")
+    path = write(run, output, licence)
+    say(f"Wrote {path}, {path.with_suffix('.json').name} and {path.with_suffix('.jpg').name}.")
 
 
 @app.command(
