@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from repro.figures import compare
+from repro.figures import compare, explore
 from repro.images import to_array
 
 ALTS = ('A "sharp" face.', "The same, blurred.")
@@ -49,3 +49,18 @@ def test_what_does_not_fit_is_refused():
         compare(small, large, alts=ALTS)
     with pytest.raises(ValueError, match="expected two of each"):
         compare(small, small, ("one", "two", "three"), alts=ALTS)
+
+
+def test_explore_redraws_where_somebody_can_move_a_slider_and_only_there(monkeypatch):
+    drawn = []
+
+    def draw(layer, strength):
+        drawn.append((layer, strength))
+
+    controls = {"layer": ["relu1_2", "relu2_2"], "strength": (0.0, 1.0, 0.5)}
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    explore(draw, **controls)
+    assert not drawn
+    monkeypatch.setenv("JPY_SESSION_NAME", "01_quickstart.ipynb")
+    explore(draw, **controls)
+    assert drawn == [("relu1_2", 0.5)]

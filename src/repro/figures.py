@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
+from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
@@ -64,6 +67,23 @@ def curves(
     if len(series) > 1:
         figure.legend(loc="outside right upper", frameon=False, fontsize=9)
     return figure
+
+
+def explore(draw: Callable[..., Any], **controls: Any) -> None:
+    """Call ``draw`` again as sliders and lists move, where somebody can move them: JupyterLab and Colab.
+
+    Elsewhere, as on the pages of a book, it does nothing, so that those need no scripts.
+
+    Args:
+        draw: draws a picture from values by name.
+        controls: for each name what ``ipywidgets.interact`` makes a control of: (lowest, highest, step), a
+            list of choices, or a bool.
+    """
+    # A Jupyter server tells a kernel which notebook it is for; programs that only execute notebooks do not.
+    if "JPY_SESSION_NAME" in os.environ or "google.colab" in sys.modules:
+        from ipywidgets import interact
+
+        interact(draw, **controls)
 
 
 # A range input lies over both pictures, and the second one is cut off where it stands. Without scripts, and
