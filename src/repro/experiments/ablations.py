@@ -23,11 +23,7 @@ from ..train import train
 from ..transform_nets import StyleTransferNet
 from .common import Result, describe, device, load_loss_network, rounded, settings
 
-BASE = {
-    "style.picture": "stained_glass",
-    "loss.style_layers": {"relu1_2": 1.0, "relu2_2": 1.0, "relu3_3": 1.0},
-    "loss.tv_weight": 5e-5,
-}
+STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3")
 # What differs from the base, which is the preset "modern", and the words for (base, variant).
 ABLATIONS: dict[str, tuple[dict[str, Any], tuple[str, str]]] = {
     "normalisation": ({"network.norm": "batch"}, ("instance", "batch")),
@@ -38,15 +34,38 @@ ABLATIONS: dict[str, tuple[dict[str, Any], tuple[str, str]]] = {
 }
 CONTENT_LAYERS = ("relu2_2", "relu3_3")
 SETTINGS: dict[str, dict[str, Any]] = {
-    "smoke": {"steps": 2, "size": 32, "style_size": 32, "width": 0.1, "seeds": [0], "evaluations": 2},
-    "book": {"steps": 150, "size": 64, "style_size": 192, "width": 0.25, "seeds": [0, 1], "evaluations": 10},
+    "smoke": {
+        "steps": 2,
+        "size": 32,
+        "width": 0.1,
+        "seeds": [0],
+        "evaluations": 2,
+        "style_size": 32,
+        "style_weight": 0.2,
+        "tv_weight": 5e-4,
+        "learning_rate": 1e-3,
+    },
+    "book": {  # so short that a lower style weight and a higher learning rate are needed to see the content
+        "steps": 150,
+        "size": 64,
+        "width": 0.25,
+        "seeds": [0, 1, 2],
+        "evaluations": 10,
+        "style_size": 128,
+        "style_weight": 0.2,
+        "tv_weight": 5e-4,
+        "learning_rate": 2e-3,
+    },
     "paper": {
         "steps": 40_000,
         "size": 256,
-        "style_size": 384,
         "width": 1.0,
         "seeds": [0, 1, 2],
         "evaluations": 40,
+        "style_size": 384,
+        "style_weight": 1.0,
+        "tv_weight": 5e-5,
+        "learning_rate": 1e-3,
     },
 }
 
@@ -70,8 +89,7 @@ def run(scale: str = "book", loss_network: str = "auto", data: str | Path | None
         FloatingPointError: a network did not train.
     """
     chosen = settings(SETTINGS, scale)
-    layers = [*CONTENT_LAYERS, *BASE["loss.style_layers"]]
-    judge = load_loss_network(loss_network, list(dict.fromkeys(layers)))
+    judge = load_loss_network(loss_network, list(dict.fromkeys([*CONTENT_LAYERS, *STYLE_LAYERS])))
     photos = photo_files() if data is None else list_photos(data)
     content = center_crop(photo("chelsea"), 2 * chosen["size"]).to(device())
     base = _recipe(chosen, 0, judge.name, {}, len(photos))
@@ -121,7 +139,10 @@ def _recipe(
             "run.held_out": 1 if photos < 20 else 8,
             "run.evaluate_every": max(1, chosen["steps"] // chosen["evaluations"]),
             "run.workers": 0 if photos < 20 else 1,
-            **BASE,
+            "style.picture": "brush_strokes",
+            "loss.style_layers": dict.fromkeys(STYLE_LAYERS, chosen["style_weight"]),
+            "loss.tv_weight": chosen["tv_weight"],
+            "training.learning_rate": chosen["learning_rate"],
             **changes,
         },
     )
