@@ -15,6 +15,8 @@ from repro.experiments import common, trained_styles
 from repro.experiments.common import Result
 from repro.experiments.objective_curve import crossing
 from repro.images import save_image
+from repro.patterns import PATTERNS
+from repro.pretrained import shipped
 from small_networks import sr_recipe, style_recipe, write
 
 MACHINE_PATH = re.compile(r"(?<![\w.~-])/(?:home|root|tmp|Users|work|usr|opt|private|var)/")
@@ -197,8 +199,18 @@ def test_timing_leaves_the_first_run_out():
 def test_without_a_style_network_one_line_says_so(monkeypatch):
     monkeypatch.setattr(trained_styles, "shipped", lambda task: [])
     for name in NEEDS_STYLE:
-        with pytest.raises(ValueError, match=r"no style network comes with this version; train one"):
+        with pytest.raises(ValueError, match=r"of no style .* the style picture is on this machine; train"):
             experiments.module(name).run("smoke", "pocket")
+
+
+def test_without_a_painting_the_drawn_styles_are_taken():
+    """So that everything can be reproduced without a download."""
+    names = trained_styles.names_of_styles()
+    assert names
+    assert set(names) < set(PATTERNS)
+    assert {"great_wave"} <= set(shipped("style")) - set(names)
+    assert trained_styles.first_style() == names[0]
+    assert trained_styles.names_of_styles(["great_wave"]) == ["great_wave"]
 
 
 def test_a_network_for_the_other_task_is_refused(tmp_path, style):

@@ -25,7 +25,8 @@ def run(scale: str = "book", loss_network: str = "auto", styles: Sequence[str] |
     """Stylise photos by the baseline and by each network, with the network's own objective.
 
     Args:
-        styles: names of style networks, files or runs; default all that come with the package.
+        styles: names of style networks, files or runs; default those of the package whose style
+            picture is on this machine.
 
     Returns:
         ``data["rows"]``, for each style, photo and size the objective of ``baseline``, ``network`` and

@@ -31,7 +31,8 @@ def run(
     Args:
         data: a folder of photos that no network was trained on, the first of which are taken; default those
             that come with scikit-image, of which there are five.
-        styles: names of style networks, files or runs; default all that come with the package.
+        styles: names of style networks, files or runs; default those of the package whose style
+            picture is on this machine.
 
     Returns:
         ``data["rows"]``, for each style mean and standard deviation over the photos of the objective of

@@ -100,22 +100,22 @@ def trained_style(source: str | Path, loss_network: str = "auto") -> TrainedStyl
 
 
 def names_of_styles(names: Sequence[str] | None = None) -> list[str]:
-    """Return the names given, else those of the style networks that come with the package.
+    """Return the names given, else those of the package whose style picture is on this machine.
 
     Raises:
         ValueError: there is none; the message says how to make one.
     """
-    names = list(names or shipped("style"))
+    names = list(names or filter(_picture_is_here, shipped("style")))
     if not names:
         raise ValueError(
-            "no style network comes with this version; train one (repro train style) and name its folder "
-            "with --style"
+            "of no style that comes with this version the style picture is on this machine; train a network "
+            "(repro train style) and name its folder with --style"
         )
     return names
 
 
 def first_style(names: Sequence[str] | None = None) -> str:
-    """Return the first style network whose style picture is on this machine, else the first one."""
+    """Return the first style network whose style picture is on this machine, else the first one given."""
     names = names_of_styles(names)
     return next((name for name in names if _picture_is_here(name)), names[0])
 
