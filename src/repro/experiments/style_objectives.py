@@ -8,6 +8,7 @@ from typing import Any
 
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from .common import Result, settings
 from .objective_curve import SEED, compare, describe_photos, photos_of
@@ -80,6 +81,7 @@ def plot(result: Result) -> Figure:
     axis.plot([], [], "|", color="C0", markersize=14, label="baseline after so many iterations")
     axis.set_yticks(range(len(rows)), [row["style"].replace("_", " ") for row in rows])
     axis.set(xscale="log", xlabel="objective", ylim=(len(rows) - 0.5, -0.8))
+    axis.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))  # more of them would overlap
     axis.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     return figure
