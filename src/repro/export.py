@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from . import __version__
 from .files import atomic_path
 from .transform_nets import StyleTransferNet, SuperResolutionNet
+from .weight_files import AssetError
 
 OPSET = 18  # the oldest with the antialiased resizing of output "residual", so the most widely read
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
@@ -30,7 +31,7 @@ CHECKED_SIZE = (1, 3, 13, 3)  # no multiples of 4, and a side of fewer px than t
 TOLERANCE = 0.01  # a wrong graph is off by far more, rounding by far less
 
 
-class ExportError(RuntimeError):
+class ExportError(AssetError):
     """A network could not be exported."""
 
 

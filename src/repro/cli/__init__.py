@@ -14,19 +14,10 @@ __all__ = ["app", "application", "experiments", "machine", "main", "optimization
 def main() -> None:
     """Run the command; a foreseeable error is one line on stderr and exit code 2."""
     from ..assets import AssetError
-    from ..export import ExportError
 
-    foreseeable = (
-        OSError,
-        ValueError,
-        FloatingPointError,
-        AssetError,
-        ExportError,
-        tomllib.TOMLDecodeError,
-    )
     try:
         app()
-    except foreseeable as error:
+    except (OSError, ValueError, FloatingPointError, AssetError, tomllib.TOMLDecodeError) as error:
         if isinstance(error, OSError) and error.filename and error.strerror:
             error = f"{error.filename}: {error.strerror}"
         print(f"repro: {error}", file=sys.stderr)
