@@ -13,7 +13,7 @@ export JUPYTER_PREFER_ENV_PATH := 1
 # matplotlib's font cache and settings: the same for everybody, whatever is in the home.
 export MPLCONFIGDIR := $(CURDIR)/$(VENV)/matplotlib
 
-.PHONY: help book preview links test nbval bench lint format notebooks clean
+.PHONY: help book preview links test nbval smoke bench lint format notebooks clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,9 @@ test: $(READY)  ## run the tests, then every notebook against its stored outputs
 
 nbval: $(READY)  ## run the notebooks only; THREADS=n sets the number of threads
 	$(if $(THREADS),OMP_NUM_THREADS=$(THREADS)) $(BIN)/python -m pytest $(NBVAL)
+
+smoke: $(READY)  ## reproduce every result at the smallest scale, with pocket, into _build/smoke
+	$(BIN)/repro reproduce all --scale smoke --loss-network pocket --overwrite -o _build/smoke
 
 lint: $(READY)  ## check style and spelling
 	$(BIN)/ruff check .

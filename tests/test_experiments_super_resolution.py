@@ -10,6 +10,8 @@ from repro.experiments.paper import paper_numbers
 from repro.experiments.sr_protocols import PROTOCOLS, Protocol, bicubic_score, crop_to_multiple, is_grey_file
 from repro.images import load_image, resize, save_image, to_array
 from repro.inference import upscale
+from repro.loss_network import LossNetwork
+from repro.losses import feature_reconstruction_loss
 from repro.metrics import evaluate_sr
 from small_networks import sr_recipe, write
 
@@ -79,7 +81,13 @@ def test_rows_of_a_folder_and_of_networks(folder, tmp_path):
     assert keys == {
         (factor, given, method)
         for given in ("plain", "blurred")
-        for factor, method in ((4, "bicubic"), (4, "x4"), (8, "bicubic"), (8, "x8_pixel"))
+        for factor, method in (
+            (4, "bicubic"), (4, "x4"), (4, "x4, unmatched"), (8, "bicubic"), (8, "x8_pixel")
+        )
+    }  # fmt: skip
+    assert set(result.pictures) == {
+        *(f"x4/{method}" for method in ("bicubic", "x4", "original")),
+        *(f"x8/{method}" for method in ("bicubic", "x8_pixel", "original")),
     }
     assert {row["set"] for row in data["images"]} == {"testset"}
     mean = next(row for row in data["means"] if row["method"] == "x4" and row["input"] == "plain")
@@ -93,6 +101,21 @@ def test_rows_of_a_folder_and_of_networks(folder, tmp_path):
     expected = evaluate_sr(upscale(low, network=networks[0]), original, 4)
     first = next(row for row in own if row["picture"] == "a")
     assert first["psnr"] == pytest.approx(expected["psnr"], abs=1e-3)
+
+
+def test_a_network_of_the_feature_loss_with_and_without_matched_histograms(folder, tmp_path):
+    network = str(write(sr_recipe("x4"), tmp_path / "x4.safetensors"))
+    images = super_resolution.run("smoke", "pocket", data=folder, networks=[network]).data["images"]
+    row = next(row for row in images if (row["picture"], row["method"]) == ("b", "x4, unmatched"))
+    original = crop_to_multiple(load_image(folder / "b.png")[..., 2:98, :], 4)  # smoke takes the middle
+    low = (255 * low_resolution(original, 4, 0)).round() / 255
+    result = upscale(low, network=network, match_histogram=False)
+    assert row["psnr"] == pytest.approx(evaluate_sr(result, original, 4)["psnr"], abs=1e-3)
+    loss_network = LossNetwork("pocket")
+    own, known = (loss_network((255 * x.clamp(0, 1)).round() / 255) for x in (result, original))
+    for key, layer in (("feature", "relu2_2"), ("feature_relu3_3", "relu3_3")):
+        error = feature_reconstruction_loss(own[layer], known[layer]).item()
+        assert row[key] == pytest.approx(error, rel=1e-4)
 
 
 def test_pictures_of_one_name_are_refused(folder, astronaut):

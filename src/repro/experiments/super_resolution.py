@@ -16,7 +16,7 @@ from ..data import data_hash, list_photos
 from ..degradations import low_resolution
 from ..figures import show
 from ..images import load_image, resize
-from ..inference import upscale
+from ..inference import trained_on_features, upscale
 from ..losses import feature_reconstruction_loss
 from ..metrics import evaluate_sr
 from ..pretrained import load_network, shipped
@@ -27,7 +27,9 @@ from .sr_protocols import PROTOCOLS, bicubic_score, crop_to_multiple, is_grey_fi
 
 FACTORS = (4, 8)
 SETS = ("set5", "set14", "bsd100")
-FEATURE_LAYER = "relu2_2"
+FEATURE_LAYERS = {"feature": "relu2_2", "feature_relu3_3": "relu3_3"}  # trained on by the paper, and deeper
+SCORES = ("psnr", "ssim", *FEATURE_LAYERS)
+UNMATCHED = ", unmatched"  # after the name of a network whose histograms were left as they came
 TOLERANCE = 0.05  # dB: a protocol within it on every set explains the paper's rows
 INPUTS = {"plain": 0.0, "blurred": 1.0}  # sigma before downsampling: test sets' custom, and section 4.2
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -52,14 +54,15 @@ def run(
             with it.
 
     Returns:
-        ``data["images"]``, a row for each picture, factor, input and method: ``psnr`` (dB), ``ssim`` and
-        ``feature``, the feature reconstruction loss at relu2_2. ``data["means"]``, over each set, with the
-        paper's numbers beside complete sets. ``data["protocols"]``, bicubic rows under each protocol, of the
-        sets and of the pictures that the paper scores singly. ``data["off"]``, for each factor and protocol
-        the largest difference from the paper over the rows. ``data["explained"]``, for each factor the
-        protocols within 0.05 dB of the paper on every row; None where there is no row to compare. Inputs are
-        "plain" (antialiased bicubic) and "blurred" (after a Gaussian of sigma 1, section 4.2); the paper's
-        rows stand beside the plain ones. Pictures: crops of the first picture.
+        ``data["images"]``, a row for each picture, factor, input and method: ``psnr`` (dB), ``ssim`` and the
+        feature reconstruction losses ``feature``, at relu2_2, and ``feature_relu3_3``. Networks of the
+        feature loss have a second row, without the matching of histograms. ``data["means"]``, over each set,
+        with the paper's numbers beside complete sets. ``data["protocols"]``, bicubic rows under each
+        protocol, of the sets and of the pictures that the paper scores singly. ``data["off"]``, for each
+        factor and protocol the largest difference from the paper over the rows. ``data["explained"]``, for
+        each factor the protocols within 0.05 dB of the paper on every row; None where there is no row to
+        compare. Inputs are "plain" (antialiased bicubic) and "blurred" (after a Gaussian of sigma 1, section
+        4.2); the paper's rows stand beside the plain ones. Pictures: crops of the first picture.
 
     Raises:
         ValueError: unknown scale, loss network or network, or one that is not for super-resolution, or two
@@ -69,7 +72,7 @@ def run(
     """
     chosen = settings(SETTINGS, scale)
     methods = _networks(networks)
-    judge = load_loss_network(loss_network, [FEATURE_LAYER])
+    judge = load_loss_network(loss_network, list(FEATURE_LAYERS.values()))
     sets, hashes, grey = _load_sets(chosen, data)
     chosen["sets"] = list(sets)
     complete = [name for name in sets if _is_complete(name, sets[name], chosen["side"])]
@@ -157,19 +160,24 @@ def _score(
 ) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
     """Return a row for each input and method, and crops of the results for the plain input."""
     original = crop_to_multiple(picture, factor).to(device())
-    known = judge(original)[FEATURE_LAYER]
+    known = judge(original)
     rows, crops = [], {}
     for name, sigma in INPUTS.items():
         low = to_8_bit(low_resolution(original, factor, sigma))
         results = {"bicubic": resize(low, tuple(original.shape[-2:]))}
-        results |= {key: upscale(low, network=network) for key, network in methods.items()}
+        for key, network in methods.items():
+            results[key] = upscale(low, network=network)
+            if trained_on_features(network):
+                results[key + UNMATCHED] = upscale(low, network=network, match_histogram=False)
         for method, result in results.items():
-            own = judge(to_8_bit(result))[FEATURE_LAYER]
+            own = judge(to_8_bit(result))
             scores = {**evaluate_sr(result, original, factor)}
-            scores["feature"] = feature_reconstruction_loss(own, known).item()
+            for key, layer in FEATURE_LAYERS.items():
+                if layer in own:
+                    scores[key] = feature_reconstruction_loss(own[layer], known[layer]).item()
             scores = {key: rounded(value) for key, value in scores.items()}
             rows.append({"factor": factor, "input": name, "method": method, **scores})
-            if name == "plain":
+            if name == "plain" and not method.endswith(UNMATCHED):
                 crops[method] = _middle(result, 128)
     return rows, crops | {"original": _middle(original, 128)}
 
@@ -184,7 +192,7 @@ def _means(images: list[dict[str, Any]], complete: list[str]) -> list[dict[str, 
         groups.setdefault((row["factor"], row["set"], row["input"], row["method"]), []).append(row)
     means = []
     for (factor, name, given, method), rows in groups.items():
-        mean = {key: rounded(_mean(row[key] for row in rows)) for key in ("psnr", "ssim", "feature")}
+        mean = {key: rounded(_mean(row[key] for row in rows)) for key in SCORES if key in rows[0]}
         paper = _paper(factor, name, method) if given == "plain" and name in complete else None
         keys = {"factor": factor, "set": name, "input": given, "method": method}
         means.append({**keys, "pictures": len(rows), **mean, "paper": paper})
