@@ -143,6 +143,12 @@ def test_photos_of_the_curve_may_come_from_a_folder(tmp_path, astronaut, style):
     assert len(result.made_with["photos"]["sha256"]) == 64
 
 
+def test_sizes_of_the_curve_may_be_chosen(style):
+    run = experiments.module("objective_curve").run
+    data = run("smoke", "pocket", styles=[str(style)], sizes=[24, 40]).data
+    assert [found["size"] for found in data["sizes"]] == data["settings"]["sizes"] == [24, 40]
+
+
 def test_times_for_the_papers_iterations_follow_from_one(smoke):
     for found in _content(smoke("speed"))["data"]["sizes"]:
         one, own = found["baseline_iteration"]["median"], found["network"]["median"]

@@ -25,7 +25,7 @@ from .trained_styles import TrainedStyle, first_style, trained_style
 SEED = 0
 SETTINGS: dict[str, dict[str, Any]] = {
     "smoke": {"sizes": [32], "photos": 2, "iterations": 6},
-    "book": {"sizes": [128], "photos": 2, "iterations": 120},
+    "book": {"sizes": [256, 512], "photos": 2, "iterations": 100},
     "paper": {"sizes": [256, 512, 1024], "photos": 50, "iterations": 500},
 }
 
@@ -35,6 +35,7 @@ def run(
     loss_network: str = "auto",
     data: str | Path | None = None,
     styles: Sequence[str] | None = None,
+    sizes: Sequence[int] | None = None,
 ) -> Result:
     """Minimise the objective of a trained network by the baseline, photo by photo, and compare.
 
@@ -43,6 +44,7 @@ def run(
             of which there are five.
         styles: names of style networks, files or runs, of which the first is taken whose style picture is
             on this machine; default those that come with the package.
+        sizes: sides of the photos, in pixels; default those of the scale.
 
     Returns:
         ``data["sizes"]``, for each size ``baseline``, mean and standard deviation over the photos after each
@@ -56,6 +58,8 @@ def run(
         repro.assets.AssetError: the style picture or weights cannot be had.
     """
     chosen = settings(SETTINGS, scale)
+    if sizes is not None:
+        chosen["sizes"] = list(sizes)
     style = trained_style(first_style(styles), loss_network)
     found = []
     for size in chosen["sizes"]:
