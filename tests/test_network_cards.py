@@ -30,10 +30,14 @@ def test_what_a_card_says_is_read_out(extension):
     facts = card("great_wave")
     facts["started_from"] = {"network": "kelim", "weights": "x", "steps": 1500}
     facts["evaluation"] = {"objective": 170980.0, "tv": 9.0}
+    layers = {"relu1_2": 1.0, "relu2_2": 3.0, "relu3_3": 1.0}
+    facts["recipe"] = {**facts["recipe"], "loss": {**facts["recipe"]["loss"], "style_layers": layers}}
     rows = dict(extension.rows(facts))
     assert "Katsushika Hokusai, 1831; public domain" in rows["style picture"]
-    assert rows["loss"].startswith("content `relu3_3` 1; style `relu1_2` 1, `relu2_2` 1, `relu3_3` 1;")
+    assert rows["loss"].startswith("content `relu3_3` 1; style `relu1_2` 1, `relu2_2` 3, `relu3_3` 1;")
     assert rows["training"].endswith("began with the weights of `kelim` (1,500 steps)")
+    facts["started_from"]["network"] = "great_wave"
+    assert dict(extension.rows(facts))["training"].endswith("of an earlier round of its own (1,500 steps)")
     assert rows[f"objective, {facts['photos']['held_out']} held-out photos"] == "170,980"
     assert not any(name.startswith("tv") for name in rows)
     facts |= {"task": "super-resolution", "evaluation": {"objective": 9.0, "psnr": 27.096}}

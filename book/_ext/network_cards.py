@@ -52,7 +52,9 @@ def rows(facts):
     steps = f"{training['steps']:,} steps of {training['batch_size']} photos; {sizes}"
     before = facts.get("started_from")
     if before:
-        steps += f"; began with the weights of `{before['network']}` ({before['steps']:,} steps)"
+        again = before["network"] == facts["name"]
+        whose = "an earlier round of its own" if again else f"`{before['network']}`"
+        steps += f"; began with the weights of {whose} ({before['steps']:,} steps)"
     yield "training", steps
     yield "best on held-out photos", f"after {facts['steps']:,} steps"
     judged = f"{facts['photos']['held_out']} held-out photos"
