@@ -15,7 +15,7 @@ from ..assets import PHOTOS, photo
 from ..data import data_hash, list_photos
 from ..degradations import low_resolution
 from ..figures import show
-from ..images import load_image, resize
+from ..images import load_image, match_histograms, resize
 from ..inference import trained_on_features, upscale
 from ..losses import feature_reconstruction_loss
 from ..metrics import evaluate_sr
@@ -166,9 +166,9 @@ def _score(
         low = to_8_bit(low_resolution(original, factor, sigma))
         results = {"bicubic": resize(low, tuple(original.shape[-2:]))}
         for key, network in methods.items():
-            results[key] = upscale(low, network=network)
-            if trained_on_features(network):
-                results[key + UNMATCHED] = upscale(low, network=network, match_histogram=False)
+            results[key] = unmatched = upscale(low, network=network, match_histogram=False)
+            if trained_on_features(network):  # what upscale does by default, without a second pass
+                results |= {key: match_histograms(unmatched, low), key + UNMATCHED: unmatched}
         for method, result in results.items():
             own = judge(to_8_bit(result))
             scores = {**evaluate_sr(result, original, factor)}
