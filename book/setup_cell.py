@@ -15,12 +15,17 @@ ROOT = Path(__file__).parents[1]
 # What is there is kept: pip installs only what is missing or too old. A mere folder of the package's name,
 # like a clone in the working directory, is found by find_spec too, but has no origin.
 SOURCE = """\
-# Where `repro` is missing, as in Colab, it is installed: from the clone around this notebook or from the web.
+# Where `repro` is missing, as in Colab, it is installed:
+# from the clone around this notebook or from the web.
 from importlib.util import find_spec
 from pathlib import Path
 
 if getattr(find_spec("repro"), "origin", None) is None:
-    source = ".." if Path("../src/repro").is_dir() else "ARCHIVE"
+    source = (
+        ".."
+        if Path("../src/repro").is_dir()
+        else "ARCHIVE"
+    )
     %pip install --quiet {source}"""
 
 
