@@ -2,16 +2,19 @@
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from repro.config import PRESETS
+from repro.pretrained import card
 from repro.recipe import SCALES, RunConfig, StyleConfig, SuperResolutionConfig, from_dict, load_recipe
 
 TASKS = {"style": "style", "super-resolution": "super_resolution"}  # and where a preset keeps it
 # `pocket` is the recipe of a loss network; `repro.distill` reads it.
 RECIPES = sorted(Path(__file__).parents[1].joinpath("recipes").glob("*.toml"))
+ROUNDS = {path.stem: path for path in sorted(RECIPES[0].parent.joinpath("rounds").glob("*.toml"))}
 
 
 @pytest.fixture
@@ -219,3 +222,31 @@ def test_recipes_of_the_project(path):
         recipe = load_recipe(path)
         assert recipe.name == path.stem
         assert from_dict(recipe.to_dict()) == recipe
+
+
+def steps_before(start_from):
+    """Return the steps that a recipe of `rounds/`, or a network of the package, has behind it."""
+    if not start_from:
+        return 0
+    name = start_from.removeprefix("runs/")
+    recipe = load_recipe(ROUNDS[name] if name in ROUNDS else RECIPES[0].with_name(f"{name}.toml"))
+    assert recipe.name == name
+    return recipe.training.steps + steps_before(recipe.start_from)
+
+
+@pytest.mark.parametrize("name", sorted({name.rpartition("_")[0] for name in ROUNDS}))
+def test_a_network_of_several_rounds_can_be_trained_again_from_the_first(name):
+    """The recipes of the rounds lead to random weights, in as many steps as the network's card counts."""
+    recipe = load_recipe(RECIPES[0].with_name(f"{name}.toml"))
+    assert recipe.start_from == name
+    rounds = [key for key in ROUNDS if key.rpartition("_")[0] == name]
+    assert rounds == [f"{name}_{i}" for i in range(1, len(rounds) + 1)]
+    for earlier, later in pairwise(rounds):
+        assert load_recipe(ROUNDS[later]).start_from == f"runs/{earlier}"
+    assert steps_before(f"runs/{rounds[-1]}") == card(name)["started_from"]["steps"]
+
+
+def test_only_networks_of_several_rounds_start_from_themselves():
+    networks = [load_recipe(path) for path in RECIPES if path.stem != "pocket"]
+    several = {recipe.name for recipe in networks if recipe.start_from == recipe.name}
+    assert several == {name.rpartition("_")[0] for name in ROUNDS}
