@@ -135,6 +135,8 @@ def test_paper_rows_belong_to_complete_sets_and_to_their_methods():
     assert super_resolution._paper(4, "set5", "x4") == {"psnr": 27.09, "ssim": 0.768}
     assert super_resolution._paper(8, "bsd100", "x8_pixel") == {"psnr": 22.54, "ssim": 0.5526}
     assert super_resolution._paper(8, "set5", "x4") is None
+    pixel = super_resolution._paper(4, "set5", "x4_pixel")
+    assert super_resolution._paper(4, "set5", "x4_pixel_paper") == pixel == {"psnr": 28.4, "ssim": 0.8205}
     assert super_resolution._paper(4, "testset", "bicubic") is None
     pictures = {str(i): torch.zeros(1) for i in range(5)}
     assert super_resolution._is_complete("set5", pictures, None)

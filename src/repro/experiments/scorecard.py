@@ -187,7 +187,8 @@ def _cost(data: Mapping[str, Any]) -> Iterator[Row]:
     counted = {row["case"]: row["multiplications"] for row in data["rows"]}
     for case, paper in data["formula"].items():
         verdict = "agrees" if counted[case] == paper else "differs"
-        yield Row(f"multiplications, {case}", f"{paper:,}", f"{counted[case]:,}", verdict)
+        in_millions = [f"{count / 1e6:,.0f}" for count in (paper, counted[case])]
+        yield Row(f"million multiplications, {case}", *in_millions, verdict)
 
 
 def _objective_curve(data: Mapping[str, Any]) -> Iterator[Row]:

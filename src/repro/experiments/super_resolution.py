@@ -200,8 +200,9 @@ def _means(images: list[dict[str, Any]], complete: list[str]) -> list[dict[str, 
 
 
 def _paper(factor: int, name: str, method: str) -> dict[str, float] | None:
-    """The paper's row for a method: a network "x4" is its feature loss, "x4_pixel" its pixel loss."""
-    row = {f"x{factor}": "feature", f"x{factor}_pixel": "pixel"}.get(method, method)
+    """The paper's row for a method: "x4" has its feature loss, "x4_pixel" and "x4_pixel_paper" pixels."""
+    scale = f"x{factor}"
+    row = {scale: "feature", f"{scale}_pixel": "pixel", f"{scale}_pixel_paper": "pixel"}.get(method, method)
     return paper_numbers()["super_resolution"][f"x{factor}"].get(name, {}).get(row)
 
 
