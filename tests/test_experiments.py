@@ -146,7 +146,16 @@ def test_photos_of_the_curve_may_come_from_a_folder(tmp_path, astronaut, style):
 def test_sizes_of_the_curve_may_be_chosen(style):
     run = experiments.module("objective_curve").run
     data = run("smoke", "pocket", styles=[str(style)], sizes=[24, 40]).data
-    assert [found["size"] for found in data["sizes"]] == data["settings"]["sizes"] == [24, 40]
+    assert data["settings"]["photos"] == {24: 2, 40: 2}
+    assert [(found["size"], len(found["photos"])) for found in data["sizes"]] == [(24, 2), (40, 2)]
+
+
+def test_fewer_photos_of_a_large_size(style, monkeypatch):
+    curve = experiments.module("objective_curve")
+    monkeypatch.setitem(curve.SETTINGS, "smoke", {"photos": {24: 2, 40: 1}, "iterations": 3})
+    result = curve.run("smoke", "pocket", styles=[str(style)])
+    assert [len(found["crossings"]) for found in result.data["sizes"]] == [2, 1]
+    assert [found["network"]["deviation"] == 0 for found in result.data["sizes"]] == [False, True]
 
 
 def test_times_for_the_papers_iterations_follow_from_one(smoke):

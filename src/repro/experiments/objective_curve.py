@@ -24,9 +24,9 @@ from .trained_styles import TrainedStyle, first_style, trained_style
 
 SEED = 0
 SETTINGS: dict[str, dict[str, Any]] = {
-    "smoke": {"sizes": [32], "photos": 2, "iterations": 6},
-    "book": {"sizes": [256, 512], "photos": 2, "iterations": 100},
-    "paper": {"sizes": [256, 512, 1024], "photos": 50, "iterations": 500},
+    "smoke": {"photos": {32: 2}, "iterations": 6},  # how many, by size
+    "book": {"photos": {256: 2, 512: 2, 1024: 1}, "iterations": 60},
+    "paper": {"photos": {256: 50, 512: 50, 1024: 50}, "iterations": 500},
 }
 
 
@@ -44,7 +44,7 @@ def run(
             of which there are five.
         styles: names of style networks, files or runs, of which the first is taken whose style picture is
             on this machine; default ``stained_glass``, which is trained longest.
-        sizes: sides of the photos, in pixels; default those of the scale.
+        sizes: sides of the photos, in pixels, in place of those of the scale, with as many photos of each.
 
     Returns:
         ``data["sizes"]``, for each size ``baseline``, mean and standard deviation over the photos after each
@@ -59,13 +59,13 @@ def run(
     """
     chosen = settings(SETTINGS, scale)
     if sizes is not None:
-        chosen["sizes"] = list(sizes)
+        chosen["photos"] = dict.fromkeys(sizes, max(chosen["photos"].values()))
     style = trained_style(first_style(styles), loss_network)
     found = []
-    for size in chosen["sizes"]:
-        photos = photos_of(chosen["photos"], size, data)
+    for size, count in chosen["photos"].items():
+        photos = photos_of(count, size, data)
         found.append({"size": size, "photos": list(photos), **compare(style, photos, chosen["iterations"])})
-    pictures = describe_photos(chosen["photos"], chosen["sizes"][0], data)
+    pictures = describe_photos(max(chosen["photos"].values()), min(chosen["photos"]), data)
     made_with = {"seed": SEED, "network": style.describe(), "photos": pictures}
     return Result({"settings": chosen, "sizes": found}, {}, made_with)
 
