@@ -21,8 +21,32 @@ def _seed():
 
 @pytest.fixture(autouse=True)
 def _empty_cache(tmp_path, monkeypatch):
-    """Keep the tests away from the user's cache."""
+    """Keep the tests away from the user's caches."""
     monkeypatch.setenv("REPRO_CACHE", str(tmp_path / "repro-cache"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch-home"))
+
+
+@pytest.fixture(scope="session")
+def _torch_home_with_alexnet(tmp_path_factory):
+    from torchvision.models import AlexNet_Weights, alexnet
+
+    home = tmp_path_factory.mktemp("torch-home")
+    (home / "hub" / "checkpoints").mkdir(parents=True)
+    file = home / "hub" / "checkpoints" / AlexNet_Weights.IMAGENET1K_V1.url.rpartition("/")[2]
+    torch.manual_seed(0)
+    torch.save(alexnet().state_dict(), file)
+    return home
+
+
+@pytest.fixture
+def lpips_is_here(_torch_home_with_alexnet, monkeypatch):
+    """LPIPS can be computed, with an AlexNet of random weights."""
+    from repro.metrics import lpips_network
+
+    monkeypatch.setenv("TORCH_HOME", str(_torch_home_with_alexnet))
+    lpips_network.cache_clear()
+    yield
+    lpips_network.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -6,10 +6,19 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torchvision.models import VGG16_Weights
+from torchvision.models import AlexNet_Weights, VGG16_Weights
 
 from repro import assets
-from repro.assets import AssetError, cache_dir, convolutions, digest, find_loss_weights, load_loss_weights
+from repro.assets import (
+    AssetError,
+    alexnet,
+    cache_dir,
+    convolutions,
+    digest,
+    find_alexnet,
+    find_loss_weights,
+    load_loss_weights,
+)
 from repro.files import sha256
 from tiny_vgg import tensors, write
 
@@ -110,6 +119,22 @@ def test_offline_is_one_line_and_leaves_nothing(monkeypatch, name):
     assert "\n" not in str(error.value)
     assert "pocket" in str(error.value)
     assert list(cache_dir().iterdir()) == []
+
+
+def test_alexnet_offline_is_one_line(monkeypatch):
+    def refuse(self, **options):
+        raise URLError(OSError("Name or service not known"))
+
+    monkeypatch.setattr(AlexNet_Weights, "get_state_dict", refuse)
+    assert find_alexnet() is None
+    with pytest.raises(AssetError, match=r"LPIPS: could not download .*Name or service not known") as error:
+        alexnet()
+    assert "\n" not in str(error.value)
+
+
+def test_alexnet_that_is_here_is_not_downloaded(lpips_is_here, monkeypatch):
+    monkeypatch.setattr(AlexNet_Weights, "get_state_dict", None)
+    assert alexnet() == find_alexnet()
 
 
 def test_a_cache_that_cannot_be_made(tmp_path, monkeypatch):

@@ -110,10 +110,19 @@ def test_layers_end_where_the_weights_end():
     assert result.made_with["loss_network"]["layers"] == ["relu1_2", "relu2_2", "relu3_3"]
 
 
+def test_lpips_judges_where_it_is_here(lpips_is_here):
+    result = experiments.module("perceptual_agreement").run("smoke", "pocket")
+    assert result.data["reference"] == "lpips"
+    assert result.data["agreement"]["lpips"]["share"] == 1
+    assert 0 < result.data["agreement"]["pixels"]["share"] <= 1
+    assert len(result.made_with["lpips"]["weights"]) == 64
+
+
 def test_both_networks_judge_where_both_are_here():
     tiny_vgg.write("relu3_3")
     data = experiments.module("perceptual_agreement").run("smoke", "auto").data
     assert data["reference"] == "vgg16/relu3_3"
+    assert "lpips" not in data["judges"]
     assert {"pixels", "vgg16/relu3_3", "pocket/relu5_1"} <= set(data["judges"])
     assert "vgg16/relu4_3" not in data["judges"]
 

@@ -7,12 +7,19 @@ from PIL import Image
 from repro.degradations import low_resolution
 from repro.experiments import super_resolution
 from repro.experiments.paper import paper_numbers
-from repro.experiments.sr_protocols import PROTOCOLS, Protocol, bicubic_score, crop_to_multiple, is_grey_file
+from repro.experiments.sr_protocols import (
+    PROTOCOLS,
+    Protocol,
+    bicubic_score,
+    crop_to_multiple,
+    is_grey_file,
+    to_8_bit,
+)
 from repro.images import load_image, resize, save_image, to_array
 from repro.inference import upscale
 from repro.loss_network import LossNetwork
 from repro.losses import feature_reconstruction_loss
-from repro.metrics import evaluate_sr
+from repro.metrics import evaluate_sr, lpips
 from small_networks import sr_recipe, write
 
 
@@ -116,6 +123,17 @@ def test_a_network_of_the_feature_loss_with_and_without_matched_histograms(folde
     for key, layer in (("feature", "relu2_2"), ("feature_relu3_3", "relu3_3")):
         error = feature_reconstruction_loss(own[layer], known[layer]).item()
         assert row[key] == pytest.approx(error, rel=1e-4)
+
+
+def test_lpips_is_scored_where_it_is_here(folder, lpips_is_here):
+    result = super_resolution.run("smoke", "pocket", data=folder, networks=[])
+    row = next(row for row in result.data["images"] if row["picture"] == "a" and row["input"] == "plain")
+    original = load_image(folder / "a.png")
+    low = to_8_bit(low_resolution(original, row["factor"], 0))
+    shown = to_8_bit(resize(low, tuple(original.shape[-2:])))
+    assert row["lpips"] == pytest.approx(lpips(shown, original).item(), rel=1e-4)
+    assert all("lpips" in row for row in result.data["means"])
+    assert result.made_with["lpips"]["network"] == "alex"
 
 
 def test_pictures_of_one_name_are_refused(folder, astronaut):

@@ -1,4 +1,4 @@
-"""PSNR and SSIM against known answers, scikit-image and published bicubic rows."""
+"""PSNR, SSIM and LPIPS against known answers, scikit-image, formulas and published bicubic rows."""
 
 import math
 
@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from torchvision.models import AlexNet_Weights, alexnet
 
 from repro.images import load_image, resize
-from repro.metrics import evaluate_sr, psnr, ssim, to_y
+from repro.metrics import evaluate_sr, lpips, lpips_network, psnr, ssim, to_y
 
 
 def grey(level, size=32):
@@ -137,6 +138,43 @@ def test_bad_input_is_named(metric, a, b, options, error, message):
 def test_ssim_says_when_the_window_does_not_fit():
     with pytest.raises(ValueError, match="11 x 11 px inside the border, got 10 x 18"):
         ssim(torch.zeros(1, 3, 12, 20), torch.zeros(1, 3, 12, 20), border=1)
+
+
+def lpips_by_hand(a, b):
+    """The formula of Zhang et al. 2018, written out with torchvision's own AlexNet."""
+    state = lpips_network().state_dict()
+    heads = [value for name, value in state.items() if ".lin" in name]
+    features = alexnet(weights=AlexNet_Weights.IMAGENET1K_V1).features.eval()
+    shift = torch.tensor([-0.030, -0.088, -0.188]).view(3, 1, 1)
+    scale = torch.tensor([0.458, 0.448, 0.450]).view(3, 1, 1)
+    x, y = (((2 * image - 1) - shift) / scale for image in (a, b))
+    total = 0
+    for index, layer in enumerate(features):
+        x, y = layer(x), layer(y)
+        if index in (1, 4, 7, 9, 11):
+            unit_x, unit_y = (z / z.norm(dim=1, keepdim=True) for z in (x, y))
+            weight = heads.pop(0).flatten()
+            total += torch.einsum("c,nchw->nhw", weight, (unit_x - unit_y) ** 2).mean(dim=(1, 2))
+    return total
+
+
+def test_lpips_is_the_formula(pair, lpips_is_here):
+    a, b = torch.cat([pair[0], pair[0]]), torch.cat([pair[1], 1 - pair[0]])
+    with torch.no_grad():
+        torch.testing.assert_close(lpips(a, b), lpips_by_hand(a, b))
+    torch.testing.assert_close(lpips(a, b), lpips(b, a))
+    torch.testing.assert_close(lpips(a[1:], b[1:]), lpips(a, b)[1:])
+    assert lpips(a, a).tolist() == [0, 0]
+
+
+def test_lpips_names_bad_input(astronaut, lpips_is_here):
+    with pytest.raises(ValueError, match="LPIPS needs 31 x 31 px, got 30 x 128"):
+        lpips(astronaut[..., :30, :], astronaut[..., :30, :])
+    with pytest.raises(ValueError, match="shapes differ"):
+        lpips(astronaut, astronaut[..., :64])
+    assert lpips(astronaut[..., :31, :31], 1 - astronaut[..., :31, :31]) > 0
+    beyond = 2 * astronaut - 0.5
+    assert torch.equal(lpips(beyond, astronaut), lpips(beyond.clamp(0, 1), astronaut))
 
 
 def test_evaluate_sr_cuts_a_border_of_the_scale(pair):

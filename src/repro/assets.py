@@ -163,6 +163,43 @@ def find_loss_weights(name: str) -> Path | None:
     return max(found, key=lambda path: path.stat().st_size, default=None)
 
 
+def find_alexnet() -> Path | None:
+    """Return torchvision's file of AlexNet, which :func:`repro.metrics.lpips` needs, or None if not here.
+
+    It is looked for where torch keeps its downloads: ``$TORCH_HOME/hub/checkpoints``, or the same in the
+    system's cache folder.
+    """
+    from torchvision.models import AlexNet_Weights
+
+    path = _torch_downloads() / Path(AlexNet_Weights.IMAGENET1K_V1.url).name
+    return path if path.is_file() else None
+
+
+def alexnet() -> Path:
+    """Return the file of :func:`find_alexnet`; 233 MB are downloaded through torchvision when it is not here.
+
+    Raises:
+        AssetError: not here and no download possible.
+    """
+    from torchvision.models import AlexNet_Weights
+
+    if (path := find_alexnet()) is None:
+        entry = AlexNet_Weights.IMAGENET1K_V1
+        try:
+            entry.get_state_dict(check_hash=True, progress=False, map_location="cpu", weights_only=True)
+        except Exception as error:  # no network, a proxy's answer, a wrong hash: all end the same way
+            raise AssetError(
+                f"LPIPS: could not download {entry.url} ({_reason(error)}); connect and try again, "
+                f"or put the file into {_torch_downloads()}"
+            ) from None
+        path = _torch_downloads() / Path(entry.url).name
+    return path
+
+
+def _torch_downloads() -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
 def load_loss_weights(name: str) -> tuple[dict[str, Tensor], str]:
     """Return the tensors of a loss network by key and a line that says where they come from.
 
@@ -216,7 +253,7 @@ def _download_vgg16(name: str) -> Path:
             "set REPRO_CACHE to a folder that can, or use the loss network 'pocket'"
         ) from None
     # A copy that torchvision has kept already is used; a new one is not worth half a gigabyte of disk.
-    kept = Path(torch.hub.get_dir()) / "checkpoints"
+    kept = _torch_downloads()
     with folder as temporary:
         try:
             state = entry.get_state_dict(

@@ -19,12 +19,16 @@ from .images import to_array
 
 
 def show(
-    images: Sequence[Tensor], titles: Sequence[str] = (), columns: int | None = None, width: float = 9.0
+    images: Sequence[Tensor | None],
+    titles: Sequence[str] = (),
+    columns: int | None = None,
+    width: float = 9.0,
 ) -> Figure:
     """Draw images, each (1, 3, H, W) in [0, 1], in a grid.
 
     Args:
-        titles: one for each image, or none.
+        images: None for a place that stays empty, but not the first.
+        titles: one for each place, or none.
         columns: of the grid; default all in one row.
         width: of the figure in inches.
     """
@@ -32,6 +36,7 @@ def show(
         raise ValueError(f"{len(images)} images but {len(titles)} titles")
     columns = columns or len(images)
     rows = -(-len(images) // columns)
+    assert images[0] is not None
     height, breadth = images[0].shape[-2:]
     cell = width / columns
     size = (width, rows * (cell * height / breadth + (0.3 if titles else 0.05)))
@@ -39,10 +44,23 @@ def show(
     for axis in axes.flat:
         axis.axis("off")
     for i, (axis, image) in enumerate(zip(axes.flat, images, strict=False)):
+        if image is None:
+            continue
         axis.imshow(to_array(image), interpolation="lanczos")
         if titles:
             axis.set_title(titles[i], fontsize=10)
     return figure
+
+
+def show_groups(groups: Sequence[Mapping[str, Tensor]], columns: int, width: float) -> Figure:
+    """Draw groups of images by title in a grid, each group on rows of its own; see :func:`show`."""
+    images: list[Tensor | None] = []
+    titles: list[str] = []
+    for group in groups:
+        empty = -len(group) % columns
+        images += [*group.values(), *[None] * empty]
+        titles += [*group, *[""] * empty]
+    return show(images, titles, columns, width)
 
 
 def curves(

@@ -33,6 +33,7 @@ def info() -> None:
             rows[name] = "not on this machine; downloaded when first used"
         else:
             rows[name] = f"{path} ({available_layers(assets.load_loss_weights(name)[0])[-1]} and before)"
+    rows["LPIPS"] = str(assets.find_alexnet() or "not on this machine; downloaded when first used")
     rows["auto"] = f"{resolve_auto()} is taken"
     width = max(map(len, rows))
     for key, value in rows.items():  # one line each however narrow the terminal: a path is there to be copied

@@ -15,10 +15,11 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from .. import recipe
-from ..assets import PHOTOS, photo
+from ..assets import PHOTOS, find_alexnet, photo
 from ..files import atomic_path
 from ..images import center_crop
 from ..loss_network import LossNetwork
+from ..metrics import lpips_network
 from ..weight_files import digest
 
 SCALES = tuple(recipe.SCALES)  # smoke: seconds; book: about a minute; paper: the paper's own settings
@@ -78,6 +79,13 @@ def load_loss_network(name: str, layers: Sequence[str] | None = None) -> LossNet
 def describe(network: LossNetwork) -> dict[str, Any]:
     """Return what a result says of its loss network."""
     return {"name": network.name, "layers": list(network.layers), "weights": network.source}
+
+
+def describe_lpips() -> dict[str, Any]:
+    """Return what a result says of LPIPS, as "lpips": nothing where AlexNet's weights are missing."""
+    if find_alexnet() is None:
+        return {}
+    return {"lpips": {"network": "alex", "version": "0.1", "weights": digest(lpips_network().state_dict())}}
 
 
 def describe_pictures(pictures: Mapping[str, Tensor]) -> dict[str, Any]:

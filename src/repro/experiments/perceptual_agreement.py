@@ -1,8 +1,9 @@
 """Which of two distorted pictures is closer to the original: pixels and loss networks as judges (section 1).
 
-The paper's reason for perceptual losses is that distances of pixels do not follow what people see. There are
-no people's judgements here, so this measures two things that need none: how often judges agree with each
-other, and how often each finds the weaker of two distortions of one kind to be the closer picture.
+The paper's reason for perceptual losses is that distances of pixels do not follow what people see. People
+are asked here by way of LPIPS, which was fitted to their answers, where its weights are on this machine.
+Without it this measures two things that need no people: how often judges agree with each other, and how often
+each finds the weaker of two distortions of one kind to be the closer picture.
 """
 
 from __future__ import annotations
@@ -15,30 +16,42 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ..assets import PHOTOS, find_loss_weights
+from ..assets import PHOTOS, find_alexnet, find_loss_weights
 from ..degradations import DISTORTIONS, distort
 from ..loss_network import LossNetwork
 from ..losses import feature_reconstruction_loss, pixel_loss
-from .common import Result, describe, describe_pictures, device, load_loss_network, rounded, settings, squares
+from ..metrics import lpips
+from .common import (
+    Result,
+    describe,
+    describe_lpips,
+    describe_pictures,
+    device,
+    load_loss_network,
+    rounded,
+    settings,
+    squares,
+)
 
 SEED = 0
 NETWORKS = ("vgg16", "pocket")
+LPIPS = "lpips"
 LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_1")
 SETTINGS: dict[str, dict[str, Any]] = {
     "smoke": {"size": 48, "pairs": 12},
-    "book": {"size": 128, "pairs": 150},
+    "book": {"size": 128, "pairs": 400},
     "paper": {"size": 160, "pairs": 2000},
 }
 
 
 def run(scale: str = "book", loss_network: str = "auto") -> Result:
-    """Let pixels, the loss network, and those of vgg16 and pocket that are on this machine, judge pairs.
+    """Let pixels, the loss network, and what is here of vgg16, pocket and LPIPS judge pairs of pictures.
 
     Half of the pairs have two kinds of distortion, half have one kind at two strengths.
 
     Returns:
-        ``data["judges"]``, names as "pixels" or "pocket/relu3_3"; ``data["reference"]``, the judge that the
-        others are held to, the deepest layer of the loss network that both networks have;
+        ``data["judges"]``, "pixels", "lpips", and names as "pocket/relu3_3"; ``data["reference"]``, the judge
+        that the others are held to: LPIPS, or without it the deepest layer that all the networks have;
         ``data["agreement"]``, for each judge its share of the pairs of different kinds on which it agrees
         with the reference, with the standard error; ``data["matrix"]``, the same between all judges;
         ``data["weaker_is_closer"]``, for each judge the share of the pairs of one kind on which it finds the
@@ -72,7 +85,7 @@ def run(scale: str = "book", loss_network: str = "auto") -> Result:
             (monotone if same_kind else verdicts).setdefault(judge, []).append(first < second)
     judges = list(verdicts)
     shared = set.intersection(*({*network.layers} for network in networks.values()))
-    reference = f"{main.name}/{max(shared)}"
+    reference = LPIPS if LPIPS in judges else f"{main.name}/{max(shared)}"
     matrix = [[_agreement(verdicts[a], verdicts[b]) for b in judges] for a in judges]
     data = {
         "settings": chosen,
@@ -91,7 +104,7 @@ def run(scale: str = "book", loss_network: str = "auto") -> Result:
         "loss_networks": [describe(network) for network in networks.values()],
         "photos": describe_pictures(photos),
     }
-    return Result(data, {}, made_with)
+    return Result(data, {}, made_with | describe_lpips())
 
 
 @torch.no_grad()
@@ -100,6 +113,8 @@ def _distances(
 ) -> dict[str, list[float]]:
     """Return how far each judge finds each version from the original."""
     distances = {"pixels": [pixel_loss(version, original).item() for version in versions]}
+    if find_alexnet():
+        distances[LPIPS] = [lpips(version, original).item() for version in versions]
     for name, network in networks.items():
         features = network(torch.cat([original, *versions]))
         for layer, values in features.items():

@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from ..config import STYLE_LAYERS
-from ..figures import show
+from ..figures import show_groups
 from ..optimize_image import reconstruct_style
 from ..patterns import draw
 from .common import Result, describe, describe_pictures, device, load_loss_network, rounded, settings
@@ -16,7 +16,7 @@ SEED = 0
 STYLES = ("stained_glass", "brush_strokes")
 SETTINGS: dict[str, dict[str, Any]] = {
     "smoke": {"styles": list(STYLES), "size": 32, "iterations": 8},
-    "book": {"styles": list(STYLES), "size": 96, "iterations": 50},
+    "book": {"styles": list(STYLES), "size": 192, "iterations": 100},
     "paper": {"styles": list(STYLES), "size": 256, "iterations": 500},
 }
 
@@ -58,8 +58,12 @@ def run(scale: str = "book", loss_network: str = "auto") -> Result:
 
 
 def plot(result: Result) -> Figure:
-    """Draw a row for each style: the picture, then what each layer gives, then what all give together."""
-    styles = result.data["settings"]["styles"]
-    columns = len(result.pictures) // len(styles)
-    titles = [name.partition("/")[2] or name.replace("_", " ") for name in result.pictures]
-    return show(list(result.pictures.values()), titles, columns, width=1.7 * columns)
+    """Draw each style's picture, then what each layer gives, then what all give together."""
+    groups = []
+    for style in result.data["settings"]["styles"]:
+        group = {style.replace("_", " "): result.pictures[style]}
+        for name, picture in result.pictures.items():
+            if name.startswith(f"{style}/"):
+                group[name.partition("/")[2]] = picture
+        groups.append(group)
+    return show_groups(groups, columns=3, width=7.2)

@@ -11,24 +11,33 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from .. import datasets
-from ..assets import PHOTOS, photo
+from ..assets import PHOTOS, find_alexnet, photo
 from ..data import data_hash, list_photos
 from ..degradations import low_resolution
-from ..figures import show
+from ..figures import show_groups
 from ..images import load_image, match_histograms, resize
 from ..inference import trained_on_features, upscale
 from ..losses import feature_reconstruction_loss
-from ..metrics import evaluate_sr
+from ..metrics import evaluate_sr, lpips
 from ..pretrained import load_network, shipped
 from ..transform_nets import SuperResolutionNet
-from .common import Result, describe, describe_pictures, device, load_loss_network, rounded, settings
+from .common import (
+    Result,
+    describe,
+    describe_lpips,
+    describe_pictures,
+    device,
+    load_loss_network,
+    rounded,
+    settings,
+)
 from .paper import paper_numbers
 from .sr_protocols import PROTOCOLS, bicubic_score, crop_to_multiple, is_grey_file, to_8_bit
 
 FACTORS = (4, 8)
 SETS = ("set5", "set14", "bsd100")
 FEATURE_LAYERS = {"feature": "relu2_2", "feature_relu3_3": "relu3_3"}  # trained on by the paper, and deeper
-SCORES = ("psnr", "ssim", *FEATURE_LAYERS)
+SCORES = ("psnr", "ssim", *FEATURE_LAYERS, "lpips")
 UNMATCHED = ", unmatched"  # after the name of a network whose histograms were left as they came
 TOLERANCE = 0.05  # dB: a protocol within it on every set explains the paper's rows
 INPUTS = {"plain": 0.0, "blurred": 1.0}  # sigma before downsampling: test sets' custom, and section 4.2
@@ -55,8 +64,9 @@ def run(
 
     Returns:
         ``data["images"]``, a row for each picture, factor, input and method: ``psnr`` (dB), ``ssim`` and the
-        feature reconstruction losses ``feature``, at relu2_2, and ``feature_relu3_3``. Networks of the
-        feature loss have a second row, without the matching of histograms. ``data["means"]``, over each set,
+        feature reconstruction losses ``feature``, at relu2_2, and ``feature_relu3_3``, and ``lpips`` where
+        AlexNet's weights are on this machine. Networks of the feature loss have a second row, without the
+        matching of histograms. ``data["means"]``, over each set,
         with the paper's numbers beside complete sets. ``data["protocols"]``, bicubic rows under each
         protocol, of the sets and of the pictures that the paper scores singly. ``data["off"]``, for each
         factor and protocol the largest difference from the paper over the rows. ``data["explained"]``, for
@@ -101,6 +111,7 @@ def run(
     }
     flat = {f"x{factor}/{name}": crop for factor, crops in pictures.items() for name, crop in crops.items()}
     made_with = {"loss_network": describe(judge), "data": hashes, "networks": _describe(methods)}
+    made_with |= describe_lpips()
     return Result(result, flat, made_with)
 
 
@@ -175,6 +186,8 @@ def _score(
             for key, layer in FEATURE_LAYERS.items():
                 if layer in own:
                     scores[key] = feature_reconstruction_loss(own[layer], known[layer]).item()
+            if find_alexnet():
+                scores["lpips"] = lpips(to_8_bit(result), original).item()
             scores = {key: rounded(value) for key, value in scores.items()}
             rows.append({"factor": factor, "input": name, "method": method, **scores})
             if name == "plain" and not method.endswith(UNMATCHED):
@@ -255,15 +268,11 @@ def plot(result: Result) -> Figure:
         for row in images
         if row["picture"] == first and row["input"] == "plain"
     }
-    rows = [[name for name in result.pictures if name.startswith(f"x{factor}/")] for factor in FACTORS]
-    columns = max(len(row) for row in rows)
-    shown, titles = [], []
-    for row in rows:
-        shown += [result.pictures[name] for name in row]
-        titles += [
-            name.replace("/", " ") + (f"\n{psnr[name]:.2f} dB" if name in psnr else "\n") for name in row
-        ]
-        blank = torch.ones_like(result.pictures[row[0]])
-        shown += [blank] * (columns - len(row))
-        titles += [""] * (columns - len(row))
-    return show(shown, titles, columns, width=2.2 * columns)
+    groups = []
+    for factor in FACTORS:
+        names = [name for name in result.pictures if name.startswith(f"x{factor}/")]
+        scores = [f"{psnr[name]:.2f} dB" if name in psnr else "" for name in names]
+        titles = [f"{name.replace('/', ' ')}\n{score}" for name, score in zip(names, scores, strict=True)]
+        groups.append(dict(zip(titles, (result.pictures[name] for name in names), strict=True)))
+    columns = max(map(len, groups))
+    return show_groups(groups, columns, width=2.2 * columns)
