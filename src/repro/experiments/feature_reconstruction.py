@@ -18,7 +18,9 @@ from .common import Result, describe, describe_pictures, load_loss_network, roun
 
 LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_1", "relu5_3")  # the paper: from relu2_2 on
 SEED = 0
-TV_WEIGHT = 1e-4  # by eye, for the deeper layers: with less there is grain, with more a grey fog
+# By eye: with less there is grain at the deeper layers, with more a grey fog; the first ones need hardly any.
+TV_WEIGHTS = {"relu1_2": 1e-6, "relu2_2": 1e-5}
+TV_WEIGHT = 5e-5  # at the others
 SETTINGS: dict[str, dict[str, Any]] = {
     "smoke": {"photos": ["chelsea"], "size": 32, "iterations": 8},
     "book": {"photos": ["chelsea"], "size": 192, "iterations": 100},
@@ -45,7 +47,8 @@ def run(scale: str = "book", loss_network: str = "auto") -> Result:
     pictures, rows = dict(photos), []
     for name, photo in photos.items():
         for layer in network.layers:
-            found = invert_features(photo, layer, network, chosen["iterations"], TV_WEIGHT, SEED)
+            tv_weight = TV_WEIGHTS.get(layer, TV_WEIGHT)
+            found = invert_features(photo, layer, network, chosen["iterations"], tv_weight, SEED)
             target = network(photo, [layer])[layer]
             energy = target.square().mean().item()
             own = network(found.image, [layer])[layer]
@@ -63,7 +66,7 @@ def run(scale: str = "book", loss_network: str = "auto") -> Result:
             pictures[f"{name}/{layer}"] = found.image
     made_with = {
         "seed": SEED,
-        "tv_weight": TV_WEIGHT,
+        "tv_weight": {layer: TV_WEIGHTS.get(layer, TV_WEIGHT) for layer in network.layers},
         "loss_network": describe(network),
         "photos": describe_pictures(photos),
     }
