@@ -63,11 +63,11 @@ def run(
             with it.
 
     Returns:
-        ``data["images"]``, a row for each picture, factor, input and method: ``psnr`` (dB), ``ssim`` and the
-        feature reconstruction losses ``feature``, at relu2_2, and ``feature_relu3_3``, and ``lpips`` where
-        AlexNet's weights are on this machine. Networks of the feature loss have a second row, without the
-        matching of histograms. ``data["means"]``, over each set,
-        with the paper's numbers beside complete sets. ``data["protocols"]``, bicubic rows under each
+        ``data["images"]``, a row for each picture, factor, input and method: ``psnr`` (dB), ``ssim`` and, for
+        plain inputs, the feature reconstruction losses ``feature``, at relu2_2, and ``feature_relu3_3``, and
+        ``lpips`` where AlexNet's weights are on this machine. Networks of the feature loss have a second row,
+        without the matching of histograms. ``data["means"]``, over each set, with the paper's numbers beside
+        complete sets. ``data["protocols"]``, bicubic rows under each
         protocol, of the sets and of the pictures that the paper scores singly. ``data["off"]``, for each
         factor and protocol the largest difference from the paper over the rows. ``data["explained"]``, for
         each factor the protocols within 0.05 dB of the paper on every row; None where there is no row to
@@ -181,18 +181,24 @@ def _score(
             if trained_on_features(network):  # what upscale does by default, without a second pass
                 results |= {key: match_histograms(unmatched, low), key + UNMATCHED: unmatched}
         for method, result in results.items():
-            own = judge(to_8_bit(result))
-            scores = {**evaluate_sr(result, original, factor)}
-            for key, layer in FEATURE_LAYERS.items():
-                if layer in own:
-                    scores[key] = feature_reconstruction_loss(own[layer], known[layer]).item()
-            if find_alexnet():
-                scores["lpips"] = lpips(to_8_bit(result), original).item()
+            scores = evaluate_sr(result, original, factor)
+            if name == "plain":
+                scores |= _distances(to_8_bit(result), original, judge, known)
             scores = {key: rounded(value) for key, value in scores.items()}
             rows.append({"factor": factor, "input": name, "method": method, **scores})
             if name == "plain" and not method.endswith(UNMATCHED):
                 crops[method] = _middle(result, 128)
     return rows, crops | {"original": _middle(original, 128)}
+
+
+def _distances(result: Tensor, original: Tensor, judge: Any, known: dict[str, Tensor]) -> dict[str, float]:
+    own = judge(result)
+    distances = {
+        key: feature_reconstruction_loss(own[layer], known[layer]).item()
+        for key, layer in FEATURE_LAYERS.items()
+        if layer in own
+    }
+    return distances | ({"lpips": lpips(result, original).item()} if find_alexnet() else {})
 
 
 def _mean(values: Any) -> float:
