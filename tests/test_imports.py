@@ -14,8 +14,8 @@ PACKAGE = Path(__file__).parents[1] / "src" / "repro"
 LAYERS = [
     {"files", "blocks"},
     {"images", "losses", "config", "patterns", "weight_files"},
-    {"assets", "metrics", "degradations", "recipe", "runtime", "hub"},
-    {"loss_network", "data", "datasets", "run_folder", "transform_nets"},
+    {"assets", "degradations", "recipe", "runtime", "hub"},
+    {"loss_network", "metrics", "data", "datasets", "run_folder", "transform_nets"},
     {"teachers", "build", "tiles"},
     {"evaluation", "pretrained"},
     {"optimize_image", "train", "distill", "inference", "export"},
@@ -26,7 +26,7 @@ LAYERS = [
 LEVEL = {name: level for level, row in enumerate(LAYERS) for name in row}
 ONLY = {"figures": {"images"}}  # draws, never computes
 
-HEAVY = ["matplotlib", "skimage", "torchvision", "scipy", "IPython", "typer", "rich"]
+HEAVY = ["matplotlib", "skimage", "torchvision", "torchmetrics", "scipy", "IPython", "typer", "rich"]
 
 
 def unit(path):
