@@ -150,7 +150,8 @@ def test_sets_of_a_folder_are_found_by_name(folder, astronaut):
 
 def test_paper_rows_belong_to_complete_sets_and_to_their_methods():
     assert super_resolution._paper(4, "set5", "bicubic") == {"psnr": 28.43, "ssim": 0.8114}
-    assert super_resolution._paper(4, "set5", "x4") == {"psnr": 27.09, "ssim": 0.768}
+    feature = super_resolution._paper(4, "set5", "x4")
+    assert super_resolution._paper(4, "set5", "x4_relu2_2") == feature == {"psnr": 27.09, "ssim": 0.768}
     assert super_resolution._paper(8, "bsd100", "x8_pixel") == {"psnr": 22.54, "ssim": 0.5526}
     assert super_resolution._paper(8, "set5", "x4") is None
     pixel = super_resolution._paper(4, "set5", "x4_pixel")

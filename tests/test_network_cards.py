@@ -43,8 +43,10 @@ def test_what_a_card_says_is_read_out(extension):
     facts |= {"task": "super-resolution", "evaluation": {"objective": 9.0, "psnr": 27.096}}
     facts["recipe"] = {**facts["recipe"], "super_resolution": {"factor": 8}}
     facts["recipe"]["loss"] = {**facts["recipe"]["loss"], "pixel_weight": 1.0, "pixel_error": "absolute"}
+    assert extension.title(facts) == "Super-resolution x8, feature and pixel loss"
+    facts["recipe"]["loss"]["content_layers"] = {}
     assert extension.title(facts) == "Super-resolution x8, pixel loss"
     rows = dict(extension.rows(facts))
     assert "style picture" not in rows
-    assert "pixels, absolute error" in rows["loss"]
+    assert "pixels 1, absolute error" in rows["loss"]
     assert rows[f"psnr, {facts['photos']['held_out']} held-out photos"] == "27.1"

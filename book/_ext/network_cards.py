@@ -13,8 +13,10 @@ def title(facts):
     """What a reader calls a network."""
     if facts["task"] == "style":
         return facts["style"]["title"]
-    loss = "pixel loss" if facts["recipe"]["loss"]["pixel_weight"] else "feature loss"
-    return f"Super-resolution x{facts['recipe']['super_resolution']['factor']}, {loss}"
+    terms = facts["recipe"]["loss"]
+    kinds = {"feature": terms["content_layers"], "pixel": terms["pixel_weight"]}
+    loss = " and ".join(kind for kind, there in kinds.items() if there)
+    return f"Super-resolution x{facts['recipe']['super_resolution']['factor']}, {loss} loss"
 
 
 def layers(weights):
@@ -29,7 +31,7 @@ def loss(recipe):
     if terms["style_layers"]:
         parts.append(f"style {layers(terms['style_layers'])}")
     if terms["pixel_weight"]:
-        parts.append(f"pixels, {terms['pixel_error']} error")
+        parts.append(f"pixels {terms['pixel_weight']:g}, {terms['pixel_error']} error")
     if terms["tv_weight"]:
         parts.append(f"total variation {terms['tv_weight']:g}")
     return "; ".join(parts)

@@ -74,12 +74,13 @@ def upscale(
         photo: (N, 3, H, W), RGB in [0, 1], of any size and on any device.
         scale: 4 or 8.
         loss: what the network was trained on: "feature" for detail that looks right, "pixel" for the
-            smallest error (section 4.2).
+            smallest error (section 4.2). "feature" has a pixel loss beside it against the fine grid that
+            features alone lay over even areas; ``network="x4_relu2_2"`` takes the paper's, features alone.
         match_histogram: give each colour channel of the result the photo's distribution of values, the
             paper's post-processing (section 4.2). By default for networks of the feature loss, which know
             colours only as far as the loss network does.
-        network: in place of one that comes with the package, the folder of a run, a safetensors file, or a
-            network; ``scale`` and ``loss`` are then its own.
+        network: another one that comes with the package, by name, the folder of a run, a safetensors file,
+            or a network; ``scale`` and ``loss`` are then its own.
         tile, progress: as of :func:`stylize`; ``tile`` is in pixels of the result.
 
     Returns:

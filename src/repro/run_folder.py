@@ -187,18 +187,22 @@ def read_history(folder: str | Path) -> list[dict[str, Any]]:
 
 def provenance() -> dict[str, Any]:
     """Return what a result should say of the software and the machine that made it."""
-    if torch.cuda.is_available():
-        device = torch.cuda.get_device_name()
-    else:
-        device = f"CPU, {torch.get_num_threads()} threads"
     return {
         "repro": __version__,
         "git_commit": _git_commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "torchvision": version("torchvision"),
-        "device": device,
+        "device": device_name(),
     }
+
+
+def device_name() -> str:
+    """Return how results name the device: that of the first GPU, or "CPU, 2 threads"."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    threads = torch.get_num_threads()
+    return f"CPU, {threads} thread{'s' if threads != 1 else ''}"
 
 
 def _git_commit() -> str | None:

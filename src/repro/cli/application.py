@@ -68,7 +68,8 @@ def upscale(
         typer.Option(help="Give the result the photo's distribution of colours; default with feature loss."),
     ] = None,
     network: Annotated[
-        str | None, typer.Option(help="A run's folder or a safetensors file, with its own scale and loss.")
+        str | None,
+        typer.Option(help="A name, as x4_relu2_2, a run's folder or a file, with its own scale and loss."),
     ] = None,
     tile: TileSize = 1024,
     overwrite: Overwrite = False,

@@ -18,13 +18,13 @@ def info() -> None:
 
     from .. import __version__, assets
     from ..loss_network import VARIANTS, available_layers, resolve_auto
+    from ..run_folder import device_name
 
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     rows = {
         "repro": __version__,
         "Python": platform.python_version(),
         "torch": f"{torch.__version__}, torchvision {torchvision.__version__}",
-        "device": f"{device}, {torch.get_num_threads()} threads",
+        "device": device_name(),
         "cache": str(assets.cache_dir()),
     }
     for name in VARIANTS:

@@ -14,6 +14,7 @@ from typing import Any
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from torch import Tensor
+from tqdm import tqdm
 
 from ..assets import PHOTOS, photo
 from ..data import data_hash, list_photos
@@ -89,7 +90,7 @@ def describe_photos(count: int, size: int, data: str | Path | None) -> dict[str,
 def compare(style: TrainedStyle, photos: dict[str, Tensor], iterations: int) -> dict[str, Any]:
     """Return the baseline's objective over its iterations, the network's and the photos'; see :func:`run`."""
     curves, own, contents = [], [], []
-    for content in photos.values():
+    for content in tqdm(photos.values(), style.name, unit="photo", leave=False, disable=None):
         objective = style.objective(content)
         own.append(style.value(objective, style.result(content)))
         contents.append(style.value(objective, content))

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
+from tqdm import tqdm
 
 from .. import datasets
 from ..assets import PHOTOS, find_alexnet, photo
@@ -65,11 +66,11 @@ def run(
     Returns:
         ``data["images"]``, a row for each picture, factor, input and method: ``psnr`` (dB), ``ssim`` and, for
         plain inputs, the feature reconstruction losses ``feature``, at relu2_2, and ``feature_relu3_3``, and
-        ``lpips`` where AlexNet's weights are on this machine. Networks of the feature loss have a second row,
-        without the matching of histograms. ``data["means"]``, over each set, with the paper's numbers beside
-        complete sets. ``data["protocols"]``, bicubic rows under each
-        protocol, of the sets and of the pictures that the paper scores singly. ``data["off"]``, for each
-        factor and protocol the largest difference from the paper over the rows. ``data["explained"]``, for
+        ``lpips`` where AlexNet's weights are on this machine. Networks whose histograms are matched have a
+        second row, without that. ``data["means"]``, over each set, with the paper's numbers beside complete
+        sets. ``data["protocols"]``, bicubic rows under each protocol, of the sets and of the pictures that
+        the paper scores singly. ``data["off"]``, for each factor and protocol the largest difference from the
+        paper over the rows. ``data["explained"]``, for
         each factor the protocols within 0.05 dB of the paper on every row; None where there is no row to
         compare. Inputs are "plain" (antialiased bicubic) and "blurred" (after a Gaussian of sigma 1, section
         4.2); the paper's rows stand beside the plain ones. Pictures: crops of the first picture.
@@ -90,7 +91,8 @@ def run(
     for set_name, originals in sets.items():
         for factor in FACTORS:
             fitting = [name for name in methods if methods[name].factor == factor]
-            for name, original in originals.items():
+            pairs = tqdm(originals.items(), f"{set_name} x{factor}", leave=False, disable=None)
+            for name, original in pairs:
                 rows, crops = _score(original, factor, {key: methods[key] for key in fitting}, judge)
                 images += [{"set": set_name, "picture": name, **row} for row in rows]
                 if factor not in pictures:
@@ -219,9 +221,9 @@ def _means(images: list[dict[str, Any]], complete: list[str]) -> list[dict[str, 
 
 
 def _paper(factor: int, name: str, method: str) -> dict[str, float] | None:
-    """The paper's row for a method: "x4" has its feature loss, "x4_pixel" and "x4_pixel_paper" pixels."""
-    scale = f"x{factor}"
-    row = {scale: "feature", f"{scale}_pixel": "pixel", f"{scale}_pixel_paper": "pixel"}.get(method, method)
+    """The paper's row for a method: that of its feature loss for "x4" and "x4_relu2_2", or of pixels."""
+    kinds = {"": "feature", "_relu2_2": "feature", "_pixel": "pixel", "_pixel_paper": "pixel"}
+    row = {f"x{factor}{end}": kind for end, kind in kinds.items()}.get(method, method)
     return paper_numbers()["super_resolution"][f"x{factor}"].get(name, {}).get(row)
 
 
