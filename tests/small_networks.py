@@ -13,10 +13,12 @@ def style_recipe(name="small", **options):
     return load_recipe("style", overrides={**SMALL, "name": name, "style.picture": "kelim", **options})
 
 
-def sr_recipe(name="x4", factor=4, feature=True):
+def sr_recipe(name="x4", factor=4, feature=True, pixel=False):
     overrides = {**SMALL, "name": name, "super_resolution.factor": factor}
     if not feature:
-        overrides |= {"loss.content_layers": {}, "loss.pixel_weight": 1.0}
+        overrides["loss.content_layers"] = {}
+    if pixel or not feature:
+        overrides["loss.pixel_weight"] = 1.0
     return load_recipe("super-resolution", overrides=overrides)
 
 

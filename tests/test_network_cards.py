@@ -46,6 +46,8 @@ def test_what_a_card_says_is_read_out(extension):
     assert extension.title(facts) == "Super-resolution x8, feature and pixel loss"
     facts["recipe"]["loss"]["content_layers"] = {}
     assert extension.title(facts) == "Super-resolution x8, pixel loss"
+    paper = {**facts, "recipe": {**facts["recipe"], "preset": "paper"}}
+    assert extension.title(paper) == "Super-resolution x8, pixel loss, preset paper"
     rows = dict(extension.rows(facts))
     assert "style picture" not in rows
     assert "pixels 1, absolute error" in rows["loss"]

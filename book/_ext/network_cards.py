@@ -16,7 +16,9 @@ def title(facts):
     terms = facts["recipe"]["loss"]
     kinds = {"feature": terms["content_layers"], "pixel": terms["pixel_weight"]}
     loss = " and ".join(kind for kind, there in kinds.items() if there)
-    return f"Super-resolution x{facts['recipe']['super_resolution']['factor']}, {loss} loss"
+    name = f"Super-resolution x{facts['recipe']['super_resolution']['factor']}, {loss} loss"
+    preset = facts["recipe"]["preset"]
+    return name if preset == "modern" else f"{name}, preset {preset}"
 
 
 def layers(weights):

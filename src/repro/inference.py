@@ -77,8 +77,8 @@ def upscale(
             smallest error (section 4.2). "feature" has a pixel loss beside it against the fine grid that
             features alone lay over even areas; ``network="x4_relu2_2"`` takes the paper's, features alone.
         match_histogram: give each colour channel of the result the photo's distribution of values, the
-            paper's post-processing (section 4.2). By default for networks of the feature loss, which know
-            colours only as far as the loss network does.
+            paper's post-processing (section 4.2). By default for networks of the feature loss alone, which
+            know colours only as far as the loss network does.
         network: another one that comes with the package, by name, the folder of a run, a safetensors file,
             or a network; ``scale`` and ``loss`` are then its own.
         tile, progress: as of :func:`stylize`; ``tile`` is in pixels of the result.
@@ -96,7 +96,7 @@ def upscale(
         network = network_name(scale, loss)
     network = _network(network, SuperResolutionNet, photo)
     if match_histogram is None:
-        match_histogram = trained_on_features(network)
+        match_histogram = trained_on_features(network) and not _loss(network).get("pixel_weight")
     result = run_in_tiles(network, photo, tile, progress)
     if match_histogram:
         for i in range(len(photo)):
@@ -115,7 +115,11 @@ def network_name(scale: int, loss: str) -> str:
 
 def trained_on_features(network: SuperResolutionNet) -> bool:
     """Whether a network's recipe has a feature loss; if nothing is known of it, no."""
-    return bool((network.recipe or {}).get("loss", {}).get("content_layers"))
+    return bool(_loss(network).get("content_layers"))
+
+
+def _loss(network: SuperResolutionNet) -> dict[str, Any]:
+    return (network.recipe or {}).get("loss", {})
 
 
 def _checked(photo: Tensor) -> Tensor:

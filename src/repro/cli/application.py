@@ -65,7 +65,9 @@ def upscale(
     output: Target = None,
     histogram_matching: Annotated[
         bool | None,
-        typer.Option(help="Give the result the photo's distribution of colours; default with feature loss."),
+        typer.Option(
+            help="Give the result the photo's distribution of colours; default for a loss of features alone."
+        ),
     ] = None,
     network: Annotated[
         str | None,

@@ -180,7 +180,7 @@ def _score(
         results = {"bicubic": resize(low, tuple(original.shape[-2:]))}
         for key, network in methods.items():
             results[key] = unmatched = upscale(low, network=network, match_histogram=False)
-            if trained_on_features(network):  # what upscale does by default, without a second pass
+            if trained_on_features(network):  # the paper's post-processing, and without it
                 results |= {key: match_histograms(unmatched, low), key + UNMATCHED: unmatched}
         for method, result in results.items():
             scores = evaluate_sr(result, original, factor)
