@@ -66,11 +66,11 @@ def run(
     Returns:
         ``data["images"]``, a row for each picture, factor, input and method: ``psnr`` (dB), ``ssim`` and, for
         plain inputs, the feature reconstruction losses ``feature``, at relu2_2, and ``feature_relu3_3``, and
-        ``lpips`` where AlexNet's weights are on this machine. Networks whose histograms are matched have a
-        second row, without that. ``data["means"]``, over each set, with the paper's numbers beside complete
-        sets. ``data["protocols"]``, bicubic rows under each protocol, of the sets and of the pictures that
-        the paper scores singly. ``data["off"]``, for each factor and protocol the largest difference from the
-        paper over the rows. ``data["explained"]``, for
+        ``lpips`` where AlexNet's weights are on this machine. Networks with a feature loss have their
+        histograms matched, as in the paper, and a second row without that. ``data["means"]``, over each set,
+        with the paper's numbers beside complete sets. ``data["protocols"]``, bicubic rows under each
+        protocol, of the sets and of the pictures that the paper scores singly. ``data["off"]``, for each
+        factor and protocol the largest difference from the paper over the rows. ``data["explained"]``, for
         each factor the protocols within 0.05 dB of the paper on every row; None where there is no row to
         compare. Inputs are "plain" (antialiased bicubic) and "blurred" (after a Gaussian of sigma 1, section
         4.2); the paper's rows stand beside the plain ones. Pictures: crops of the first picture.
