@@ -15,6 +15,7 @@ from repro.assets import AssetError, cache_dir, digest
 from repro.build import (
     build_loss,
     build_network,
+    build_optimizer,
     learning_rate_factor,
     load_style,
     prepare_input,
@@ -25,6 +26,7 @@ from repro.config import MODERN, REFERENCE, STYLE_LAYERS
 from repro.degradations import low_resolution
 from repro.images import load_image, save_image
 from repro.losses import total_variation
+from repro.muon import Muon
 from repro.recipe import StyleConfig, from_dict, load_recipe
 from repro.transform_nets import StyleTransferNet, SuperResolutionNet
 
@@ -55,6 +57,19 @@ def test_network_options_reach_the_network():
     assert {k: v.shape for k, v in small.state_dict().items()} == {
         k: v.shape for k, v in expected.state_dict().items()
     }
+
+
+def test_optimizers():
+    for name, kind in (("adam", torch.optim.Adam), ("muon", Muon)):
+        changes = {"network.width": 0.1, "training.optimizer": name, "training.learning_rate": 3e-3}
+        recipe = load_recipe("style", overrides=changes)
+        network = build_network(recipe)
+        optimizer = build_optimizer(recipe.training, network)
+        assert isinstance(optimizer, kind)
+        assert {group["lr"] for group in optimizer.param_groups} == {3e-3}
+        held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        assert {id(parameter) for parameter in held} == {id(parameter) for parameter in network.parameters()}
+    assert load_recipe("style").training.optimizer == "adam"
 
 
 def test_save_network_round_trip(tmp_path):

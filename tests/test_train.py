@@ -140,9 +140,9 @@ def test_killed_at_any_moment_a_run_ends_with_the_same_weights(photos, tmp_path)
     assert [step for step, _ in evaluation_rows(undisturbed)] == [3, 6, 9, 12, 14]
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_an_exception_at_any_step_loses_nothing(photos, tmp_path, monkeypatch, workers):
-    recipe = style_recipe(run__save_every=1, run__workers=workers)
+@pytest.mark.parametrize(("workers", "optimizer"), [(0, "adam"), (1, "adam"), (0, "muon")])
+def test_an_exception_at_any_step_loses_nothing(photos, tmp_path, monkeypatch, workers, optimizer):
+    recipe = style_recipe(run__save_every=1, run__workers=workers, training__optimizer=optimizer)
     undisturbed = run(recipe, photos, tmp_path / "undisturbed")
     update = Trainer.update
 
@@ -494,6 +494,17 @@ def test_a_run_goes_on_only_as_it_began(photos, tmp_path):
                 save_image(load_image(photo).flip(-1), photo)
             with pytest.raises(ValueError, match=f"cannot go on, as {what} is not what the run began with"):
                 run(other, folder_of_photos, folder, resume=True, precision=precision)
+
+
+def test_a_run_goes_on_that_was_begun_before_a_setting_was_known(photos, tmp_path):
+    folder = tmp_path / "run"
+    run(style_recipe(), photos, folder)
+    description = json.loads((folder / "run.json").read_text())
+    del description["recipe"]["training"]["optimizer"]  # it was Adam
+    (folder / "run.json").write_text(json.dumps(description))
+    resume(folder, progress=False)
+    with pytest.raises(ValueError, match="cannot go on, as recipe is not"):
+        run(style_recipe(training__optimizer="muon"), photos, folder, resume=True)
 
 
 def test_there_must_be_a_run_to_go_on_with(photos, tmp_path):

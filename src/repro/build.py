@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from . import assets, patterns
 from .config import LossConfig, TrainingConfig
@@ -17,6 +17,7 @@ from .degradations import low_resolution
 from .images import load_image
 from .loss_network import LAYERS, LossNetwork
 from .losses import PerceptualLoss
+from .muon import Muon
 from .recipe import Recipe, StyleConfig
 from .transform_nets import StyleTransferNet, SuperResolutionNet
 
@@ -66,6 +67,13 @@ def learning_rate_factor(training: TrainingConfig) -> Callable[[int], float]:
         return lambda step: 1.0
     warm_up = max(1, min(100, training.steps // 10))
     return lambda step: min(1.0, (step + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * step / training.steps))
+
+
+def build_optimizer(training: TrainingConfig, network: nn.Module) -> torch.optim.Optimizer:
+    """Return the optimizer of a recipe for a network's parameters."""
+    if training.optimizer == "muon":
+        return Muon(network, training.learning_rate)
+    return torch.optim.Adam(network.parameters(), lr=training.learning_rate)
 
 
 def build_loss(config: LossConfig, loss_network: LossNetwork, processes: int) -> PerceptualLoss:

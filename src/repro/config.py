@@ -27,7 +27,7 @@ class LossConfig:
     content_layers: Mapping[str, float] = _source(
         paper="style: camera-ready, section 4.1, relu3_3 (arXiv v1: relu2_2); super-resolution: section 4.2, "
         "relu2_2; the weight is not given",
-        reference="train.lua: layer 16, which is relu3_3, weight 1; super-resolution as its users ran it: "
+        reference="train.lua: layer 16, which is relu3_3, weight 1; super-resolution as a user ran it: "
         "layer 9, which is relu2_2",
         modern="as the released code",
     )
@@ -43,7 +43,8 @@ class LossConfig:
         modern="as the released code",
     )
     tv_weight: float = _source(
-        paper="style: section 4.1, between 1e-6 and 1e-4, chosen per style; super-resolution: not mentioned",
+        paper="style: section 4.1, between 1e-6 and 1e-4, chosen per style; ours is the lowest of these; "
+        "super-resolution: not mentioned",
         reference="train.lua: 1e-6, for both tasks",
         modern="as the released code; none for super-resolution",
     )
@@ -53,7 +54,7 @@ class LossConfig:
         modern="as the released code",
     )
     pixel_error: str = _source(
-        paper="section 3.2: squared",
+        paper="section 3.3: squared",
         reference="train.lua: pixel_loss_type L2, squared",
         modern="as the paper; recipes whose aim is PSNR take the absolute error (Zhao et al. 2017)",
     )
@@ -87,7 +88,7 @@ class NetworkConfig:
 
     norm: str = _source(
         paper="supplement, Tables 1 and 2: spatial batch normalisation",
-        reference="train.lua: use_instance_norm 1; super-resolution as its users ran it: batch",
+        reference="train.lua: use_instance_norm 1; super-resolution as a user ran it: batch",
         modern="instance normalisation (Ulyanov et al. 2016); none for super-resolution (Lim et al. 2017)",
     )
     upsample: str = _source(
@@ -102,7 +103,7 @@ class NetworkConfig:
         modern="reflection before every convolution",
     )
     output: str = _source(
-        paper="supplement: scaled tanh, to [0, 255]",
+        paper="section 3.1: tanh, scaled to [0, 255]; how is not given, ours is 127.5 (tanh + 1)",
         reference="train.lua: 150 tanh, on mean-subtracted pixels",
         modern="as the released code; for super-resolution what bicubic upsampling lacks (Kim et al. 2016)",
     )
@@ -114,11 +115,11 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How a network is trained: Adam on square pieces of photos, without weight decay."""
+    """How a network is trained: on square pieces of photos, without weight decay."""
 
     steps: int = _source(
         paper="sections 4.1 and 4.2: 40,000; 200,000 for super-resolution",
-        reference="train.lua: 40,000; super-resolution as its users ran it: 200,000",
+        reference="train.lua: 40,000; super-resolution as a user ran it: 200,000",
         modern="as the paper",
     )
     batch_size: int = _source(
@@ -128,7 +129,7 @@ class TrainingConfig:
     )
     size: int = _source(
         paper="sections 4.1 and 4.2: 256 px; 288 px for super-resolution",
-        reference="make_style_dataset.py: 256 px; super-resolution as its users ran it: 288 px",
+        reference="make_style_dataset.py: 256 px; super-resolution as a user ran it: 288 px",
         modern="as the paper",
     )
     half_size_steps: int = _source(
@@ -136,6 +137,11 @@ class TrainingConfig:
         reference="train.lua: 0",
         modern="0; a recipe for a slow machine makes its first steps at half the size, which take a quarter "
         "of the time",
+    )
+    optimizer: str = _source(
+        paper="section 4.1: Adam",
+        reference="train.lua: Adam",
+        modern="Adam; recipes with few steps take Muon (Jordan et al. 2024)",
     )
     learning_rate: float = _source(
         paper="section 4.1: 1e-3",
@@ -148,7 +154,8 @@ class TrainingConfig:
         modern="a short linear warm-up, then a cosine to zero (Loshchilov and Hutter 2017)",
     )
     crop: str = _source(
-        paper="section 4.1: photos resized to 256 x 256; section 4.2: patches of 288 x 288",
+        paper="section 4.1: photos resized to 256 x 256, ours without keeping the aspect ratio, which is not "
+        "stated; section 4.2: patches of 288 x 288",
         reference="make_style_dataset.py: resized without keeping the aspect ratio",
         modern="random squares of 60 to 100 % of the shorter side, resized; patches for super-resolution",
     )
@@ -208,6 +215,7 @@ _STYLE_TRAINING = TrainingConfig(
     batch_size=4,
     size=256,
     half_size_steps=0,
+    optimizer="adam",
     learning_rate=1e-3,
     schedule="constant",
     crop="whole",

@@ -267,6 +267,7 @@ def _check(recipe: Recipe, source: str) -> None:
         if not 0 <= value < math.inf:
             raise ValueError(f"{source}: {key} must be at least 0, got {value}")
     choices = {
+        "training.optimizer": (training.optimizer, ("adam", "muon")),
         "training.schedule": (training.schedule, ("constant", "cosine")),
         "training.crop": (training.crop, ("random", "patch", "whole")),
         "loss.style_reduction": (recipe.loss.style_reduction, get_args(StyleReduction)),

@@ -23,6 +23,7 @@ from .assets import digest
 from .build import (
     build_loss,
     build_network,
+    build_optimizer,
     learning_rate_factor,
     load_style,
     prepare_input,
@@ -135,7 +136,7 @@ class Trainer:
         network = build_network(recipe).to(memory_format=self.layout)
         if recipe.start_from:
             self._start_from(network, recipe.start_from)
-        optimizer = torch.optim.Adam(network.parameters(), lr=recipe.training.learning_rate)
+        optimizer = build_optimizer(recipe.training, network)
         if self.is_main:  # everything that the recipe asks for could be made
             self._begin(paths, photos, train_paths, held_out, loss_network, style, resume)
         self.accelerator.wait_for_everyone()
@@ -315,6 +316,8 @@ class Trainer:
             self.run.create({**facts, "processes": self.accelerator.num_processes, **provenance()})
             return
         before = self.run.description()
+        # Settings that came into recipes since then have their defaults.
+        before["recipe"] = from_dict(before["recipe"], str(self.run.path)).to_dict()
         before["photos"]["folder"] = facts["photos"]["folder"]  # may have been moved
         for name, fact in facts.items():
             if before.get(name) != fact:

@@ -1,0 +1,92 @@
+"""Muon: beside PyTorch's own for matrices, beside Adam for the rest, and through a checkpoint."""
+
+import copy
+
+import pytest
+import torch
+
+from repro import StyleTransferNet
+from repro.muon import Muon, orthogonalized
+
+TINY = {"norm": "instance", "width": 0.125, "num_blocks": 1}
+
+
+def network(seed: int = 0) -> StyleTransferNet:
+    torch.manual_seed(seed)
+    return StyleTransferNet(**TINY)
+
+
+def give_gradients(net: torch.nn.Module, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in net.parameters():
+        parameter.grad = torch.randn(parameter.shape, generator=generator)
+
+
+@pytest.mark.parametrize("shape", [(8, 50), (50, 8), (16, 16), (1, 9)])
+def test_singular_vectors_stay_and_singular_values_come_near_one(shape):
+    torch.manual_seed(1)
+    matrix = 100 * torch.randn(shape) @ torch.diag(torch.linspace(0.2, 3, shape[1]))
+    u, _, vh = torch.linalg.svd(matrix, full_matrices=False)
+    rotated = u.mT @ orthogonalized(matrix) @ vh.mT
+    values = rotated.diagonal()
+    assert values.min() > 0.6 and values.max() < 1.25
+    assert torch.allclose(rotated, torch.diag(values), atol=1e-4)
+
+
+def test_zeros_stay_zeros():
+    assert torch.equal(orthogonalized(torch.zeros(3, 5)), torch.zeros(3, 5))
+
+
+def test_convolutions_take_the_steps_of_torch_muon():
+    if not hasattr(torch.optim, "Muon"):
+        pytest.skip("this PyTorch has no Muon")
+    net = network()
+    weight = net.layers.block1.conv1.weight
+    matrix = torch.nn.Parameter(weight.detach().flatten(1).clone())
+    start = matrix.detach().clone()
+    theirs = torch.optim.Muon([matrix], lr=1e-2, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+    ours = Muon(net, 1e-2)
+    for seed in range(4):
+        give_gradients(net, seed)
+        matrix.grad = weight.grad.flatten(1).clone()
+        ours.step()
+        theirs.step()
+    moved, expected = weight.detach().flatten(1) - start, matrix.detach() - start
+    assert (moved - expected).norm() < 0.02 * expected.norm()  # theirs computes in bfloat16
+
+
+def test_the_rest_takes_the_steps_of_adam():
+    net = network()
+    other = copy.deepcopy(net)
+    ours, theirs = Muon(net, 1e-2), torch.optim.Adam(other.parameters(), lr=1e-2)
+    for seed in range(4):
+        for each in (net, other):
+            give_gradients(each, seed)
+        ours.step()
+        theirs.step()
+    pairs = [(name, a, b) for (name, a), b in zip(net.named_parameters(), other.parameters(), strict=True)]
+    same = {name for name, a, b in pairs if torch.allclose(a, b, atol=1e-6)}
+    matrices = {name for name, a, _ in pairs if a.ndim == 4} - {"layers.output.conv.weight"}
+    assert same == {name for name, _, _ in pairs} - matrices
+    assert len(matrices) == 7
+
+
+def test_it_goes_on_from_its_state_to_the_last_bit():
+    net = network()
+    optimizer = Muon(net, 1e-2)
+    give_gradients(net, 0)
+    optimizer.step()
+    copied = copy.deepcopy(net)
+    resumed = Muon(copied, 1e-2)
+    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    for each, stepper in ((net, optimizer), (copied, resumed)):
+        give_gradients(each, 1)
+        stepper.step()
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), copied.parameters(), strict=True))
+
+
+def test_a_parameter_without_a_gradient_stays():
+    net = network()
+    before = copy.deepcopy(net.state_dict())
+    Muon(net, 1e-2).step()
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
