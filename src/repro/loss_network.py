@@ -72,7 +72,7 @@ class LossNetwork(nn.Module):
             "pocket" (embedded, distilled by this project), or "auto": "vgg16" if its weights are on this
             machine, else "pocket".
         layers: the layers that will be asked for; what lies deeper is not built. Default: all there are.
-        pooling: "max" as VGG-16 was trained, or "average" as Gatys et al. suggest for smoother pictures.
+        pooling: "max" as VGG-16 was trained, or "average" as Gatys et al. (2015) use.
         tensors: weights to use in place of the file that belongs to ``name``.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""The losses of Johnson et al. 2016, section 3.2, and the object that sums them.
+"""The losses of Johnson et al. 2016, sections 3.2 and 3.3, and the object that sums them.
 
 The functions read like the paper's equations. :class:`PerceptualLoss` only holds targets and weights.
 """
@@ -68,7 +68,7 @@ def feature_reconstruction_loss(features: Tensor, target: Tensor) -> Tensor:
 
 
 def pixel_loss(image: Tensor, target: Tensor, error: PixelError = "squared") -> Tensor:
-    r"""Return :math:`\|\hat y - y\|_2^2 / CHW` on pixels (section 3.2), averaged over the batch.
+    r"""Return :math:`\|\hat y - y\|_2^2 / CHW` on pixels (section 3.3), averaged over the batch.
 
     Args:
         image: (N, 3, H, W).
@@ -103,7 +103,7 @@ def style_reconstruction_loss(gram: Tensor, target: Tensor, reduction: StyleRedu
 def total_variation(image: Tensor, reduction: TVReduction = "sum") -> Tensor:
     r"""Return the total variation, :math:`\sum (y_{i+1,j} - y_{ij})^2 + (y_{i,j+1} - y_{ij})^2`.
 
-    The paper names the regulariser (section 3.2) and gives no formula; squared forward differences are
+    The paper names the regulariser (section 3.3) and gives no formula; squared forward differences are
     what the released code uses.
 
     Args:
@@ -189,7 +189,7 @@ class PerceptualLoss:
 
         Args:
             content: (N, 3, H, W) in [0, 1].
-            style: (1, 3, H', W') in [0, 1], of any size, as Gram matrices do not depend on it.
+            style: (1, 3, H', W') in [0, 1], of any size, as the shape of Gram matrices does not depend on it.
         """
         if content is not None:
             layers = list(self.content_layers)

@@ -1,7 +1,8 @@
-"""PSNR and SSIM for super-resolution, by the protocol behind the paper's tables.
+"""PSNR and SSIM for super-resolution, by the protocol that published tables of those years share.
 
-The paper (section 4.2) evaluates on the Y channel of YCbCr and leaves the rest open. This module follows the
-evaluation code that published tables of those years share (SelfExSR's ``compute_difference.m``, Matlab):
+The paper (section 4.2) evaluates on the Y channel of YCbCr and leaves the rest open. That it measured like
+the others is an inference: its PSNR of bicubic interpolation at x4 and its rows of SRCNN are those of other
+tables. This module follows their evaluation code (SelfExSR's ``compute_difference.m``, Matlab):
 
 1. Both images are clipped to [0, 1] and rounded to 8 bits.
 2. Y is BT.601 luma in studio range, 16 (black) to 235 (white), rounded to 8 bits: Matlab's ``rgb2ycbcr`` for

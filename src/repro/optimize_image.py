@@ -1,6 +1,6 @@
 """The optimisation methods: an image is changed until a loss on it is low.
 
-Style transfer as Gatys et al. do it (the paper's baseline), feature inversion (Fig. 3) and style
+Style transfer in the manner of Gatys et al. (the paper's baseline), feature inversion (Fig. 3) and style
 reconstruction (Fig. 4) differ only in the terms of the loss and in the start.
 """
 
@@ -177,8 +177,8 @@ def invert_features(
 ) -> OptimizedImage:
     """Find, from noise, an image whose features at one layer are those of ``image`` (Fig. 3).
 
-    After Mahendran and Vedaldi 2015. The paper states neither optimiser, iterations nor the weight of the
-    total variation for this figure; these are ours.
+    After Mahendran and Vedaldi 2015. The paper states neither optimiser, iterations, start nor the
+    weight of the total variation for this figure; these are ours.
 
     Args:
         image: (1, 3, H, W) in [0, 1].
@@ -203,6 +203,8 @@ def reconstruct_style(
     progress: bool = False,
 ) -> OptimizedImage:
     """Find, from noise, an image whose Gram matrices at some layers are those of ``style`` (Fig. 4).
+
+    As for Fig. 3, the paper states neither optimiser, iterations, start nor weight of the total variation.
 
     Args:
         style: (1, 3, H', W') in [0, 1].

@@ -1,7 +1,8 @@
-"""Image transformation networks: one forward pass does what the optimisation does in hundreds of steps.
+"""Image transformation networks: one forward pass does what the optimisation does in tens of iterations.
 
 By default ``StyleTransferNet`` and ``SuperResolutionNet`` are the networks of the paper's supplement, row by
-row (Tables 1 and 2; ``layer_shapes`` lists the rows). Options cover the released code and later practice.
+row (Tables 1 and 2; ``layer_shapes`` lists the rows), with the released code's output and initialisation.
+Options cover the paper's output, the released code and later practice.
 
 At the boundary an image is float32 (N, 3, H, W), RGB, in [0, 1]. Inside, both networks see what the released
 code feeds them, 0..255 minus VGG's mean pixel (in RGB order; its BGR order is the same network with the input
@@ -9,7 +10,7 @@ and output filters permuted). ``output`` says how the last convolution's value b
 
 - ``"tanh"``: mean pixel + 150 tanh, as the released code. May leave [0, 1] a little: red [-0.10, 1.07],
   green [-0.13, 1.05], blue [-0.18, 1.00].
-- ``"tanh255"``: 127.5 (tanh + 1), the paper's scaled tanh; always within [0, 1].
+- ``"tanh255"``: 127.5 (tanh + 1), the paper's scaled tanh as ports read it; always within [0, 1].
 - ``"linear"``: mean pixel + the value itself; unbounded.
 - ``"residual"`` (super-resolution only): bicubic upsampling + the value itself; unbounded.
 

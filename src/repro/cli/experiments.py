@@ -19,7 +19,8 @@ from .common import app, say
 def reproduce(
     names: Annotated[list[str], typer.Argument(help="Experiments, or all.")],
     scale: Annotated[
-        str, typer.Option(help="smoke (seconds), book (about a minute) or paper (the paper's settings).")
+        str,
+        typer.Option(help="smoke (seconds), book (minutes) or paper (the paper's settings, if it has any)."),
     ] = "book",
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder for the results.")] = Path(
         "results"

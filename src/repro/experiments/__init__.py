@@ -1,7 +1,8 @@
-"""Every figure and table of the paper, one module each: ``run`` measures, ``plot`` draws.
+"""The figures and tables of the paper that can be measured, and a few more, one module each.
 
-``run(scale, loss_network)`` gives a :class:`repro.experiments.common.Result`; :func:`reproduce` adds where it
-comes from and writes it. The numbers of the paper are in ``paper.toml`` beside this file.
+``run(scale, loss_network)`` measures and gives a :class:`repro.experiments.common.Result`, ``plot`` draws it;
+:func:`reproduce` adds where it comes from and writes both. The numbers of the paper are in ``paper.toml``
+beside this file.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ def reproduce(
 
     Args:
         name: one of :data:`EXPERIMENTS`.
-        scale: "smoke" (seconds), "book" (about a minute) or "paper" (the paper's own settings).
+        scale: "smoke" (seconds), "book" (minutes) or "paper" (the paper's settings, where it gives them).
         loss_network: its name, or "auto".
         folder: where the files go.
         overwrite: replace files of an earlier run.

@@ -22,7 +22,7 @@ from ..loss_network import LossNetwork
 from ..metrics import lpips_network
 from ..weight_files import digest
 
-SCALES = tuple(recipe.SCALES)  # smoke: seconds; book: about a minute; paper: the paper's own settings
+SCALES = tuple(recipe.SCALES)  # smoke: seconds; book: minutes; paper: the paper's, where it gives any
 
 
 @dataclass

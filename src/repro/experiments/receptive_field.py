@@ -1,7 +1,7 @@
 """Which pixels an output pixel depends on, with and without downsampling, at equal depth (section 3.1).
 
-The paper: "Without downsampling, each additional 3x3 convolutional layer increases the effective receptive
-field size by 2. After downsampling by a factor of D, each 3x3 convolution instead increases effective
+The paper: "Without downsampling, each additional 3x3 convolution increases the effective receptive field
+size by 2. After downsampling by a factor of D, each 3x3 convolution instead increases effective
 receptive field size by 2D". Both are measured here by the gradient of an output pixel.
 """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,7 +34,7 @@ class Row(NamedTuple):
 
     Attributes:
         what: the number.
-        paper, ours: as they are to be read.
+        paper, ours: as they are to be read; no paper's where ours is a distance from several of its numbers.
         verdict: "agrees", "better", "worse" or "differs".
     """
 
@@ -57,8 +57,7 @@ def scorecard(folder: str | Path) -> str:
     """
     results = load_results(folder)
     rows = {name: list(COMPARE[name](results[name]["data"])) for name in COMPARE if name in results}
-    verdicts = [row.verdict for found in rows.values() for row in found]
-    lines = [_summary(verdicts), ""]
+    lines = [_summary([row for found in rows.values() for row in found]), ""]
     for name in COMPARE:
         experiment, paper = EXPERIMENTS[name], paper_numbers()[name]
         lines += [
@@ -90,7 +89,7 @@ def headlines(folder: str | Path) -> str:
     }
     found = [rows[what] for what in HEADLINES if what in rows]
     lines = ["| | paper | ours | |", "|---|---:|---:|---|", *(f"| {' | '.join(row)} |" for row in found)]
-    return "\n".join([_summary([row.verdict for row in rows.values()]), "", *lines, ""])
+    return "\n".join([_summary(rows.values()), "", *lines, ""])
 
 
 def with_headlines(text: str, folder: str | Path) -> str:
@@ -125,12 +124,13 @@ def load_results(folder: str | Path) -> dict[str, dict[str, Any]]:
     return results
 
 
-def _summary(verdicts: list[str]) -> str:
+def _summary(rows: Iterable[Row]) -> str:
+    verdicts = [row.verdict for row in rows if row.paper]
     if not verdicts:
         return "No result is stored yet that can be set beside a number of the paper."
     counts = {verdict: verdicts.count(verdict) for verdict in ("agrees", "better", "worse", "differs")}
     words = ", ".join(f"{count} {_VERB[verdict][count > 1]}" for verdict, count in counts.items() if count)
-    return f"Of {len(verdicts)} numbers of the paper that have one of ours beside them: {words}."
+    return f"Of {len(verdicts)} comparisons with a number of the paper: {words}."
 
 
 _VERB = {  # of one number, of several
@@ -172,7 +172,7 @@ def _super_resolution(data: Mapping[str, Any]) -> Iterator[Row]:
             nearest = min(off, key=lambda row, key=key: row[key])
             what = f"{factor}, all bicubic rows, protocol nearest in {key.upper()}: {nearest['protocol']}"
             verdict = "agrees" if nearest[key] <= AGREES[key] else "differs"
-            yield Row(what, _value(0, key), f"{_value(nearest[key], key)} off", verdict)
+            yield Row(what, "", f"{_value(nearest[key], key)} off", verdict)
 
 
 def _value(value: float, key: str) -> str:

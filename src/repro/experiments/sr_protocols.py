@@ -1,8 +1,8 @@
 """Ways in which a table's bicubic rows may have been made: degradation, upsampling, border, channel, SSIM.
 
-The paper says that it evaluates on the Y channel and leaves the rest open, and its rows at x8 are not those
-of later tables. Each protocol here changes one choice of :mod:`repro.metrics`, or a few that go together in
-one program.
+The paper says that it evaluates on the Y channel and leaves the rest open, and its rows at x8 are not what
+the usual protocol gives. Each protocol here changes one choice of :mod:`repro.metrics`, or a few that go
+together in one program.
 """
 
 from __future__ import annotations
