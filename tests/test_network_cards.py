@@ -36,6 +36,10 @@ def test_what_a_card_says_is_read_out(extension):
     assert "Katsushika Hokusai, 1831; public domain" in rows["style picture"]
     assert rows["loss"].startswith("content `relu3_3` 1; style `relu1_2` 1, `relu2_2` 3, `relu3_3` 1;")
     assert rows["training"].endswith("began with the weights of `kelim` (1,500 steps)")
+    facts["recipe"]["training"] = {"steps": 900, "batch_size": 1, "size": 256, "half_size_steps": 0}
+    assert dict(extension.rows(facts))["training"].startswith("900 steps of 1 photo; 256 px; began")
+    facts["recipe"]["training"]["optimizer"] = "muon"
+    assert dict(extension.rows(facts))["training"].startswith("900 steps of 1 photo; 256 px; by Muon; began")
     facts["started_from"]["network"] = "great_wave"
     assert dict(extension.rows(facts))["training"].endswith("of an earlier round of its own (1,500 steps)")
     assert rows[f"objective, {facts['photos']['held_out']} held-out photos"] == "170,980"

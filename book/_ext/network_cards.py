@@ -53,7 +53,10 @@ def rows(facts):
     sizes = f"{training['size']} px"
     if half:
         sizes = f"{training['size'] // 2} px for {half:,} steps, then {training['size']} px"
-    steps = f"{training['steps']:,} steps of {training['batch_size']} photos; {sizes}"
+    batch = training["batch_size"]
+    steps = f"{training['steps']:,} steps of {batch} photo{'s' * (batch > 1)}; {sizes}"
+    if training.get("optimizer") == "muon":  # a card of before this was a choice has none
+        steps += "; by Muon"
     before = facts.get("started_from")
     if before:
         again = before["network"] == facts["name"]

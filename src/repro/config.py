@@ -33,7 +33,7 @@ class LossConfig:
     )
     style_layers: Mapping[str, float] = _source(
         paper="section 4.1: these four; the weight is not given, ours brings the sum of the terms at "
-        "photos to that of the released code; none for super-resolution",
+        "photos to about half of the released code's; none for super-resolution",
         reference="train.lua: layers 4, 9, 16, 23, weight 5 each; none for super-resolution",
         modern="as the released code",
     )
