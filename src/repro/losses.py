@@ -148,7 +148,7 @@ class PerceptualLoss:
         pixel_weight: weight of the per-pixel loss against the content image, on the 0..255 scale of the loss
             network.
         tv_weight: weight of the total variation, which is taken on the 0..255 scale of the loss network
-            so that the published weights (1e-6 to 1e-4) mean the same here.
+            where the published weights (1e-6 to 1e-4) belong; the released code has half of the gradient.
         style_reduction: see :func:`style_reconstruction_loss`.
         tv_reduction: see :func:`total_variation`.
         pixel_error: see :func:`pixel_loss`.

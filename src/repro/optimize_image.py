@@ -49,8 +49,8 @@ def optimize_image(
     """Minimise the sum of a loss's terms over images with pixels in [0, 1].
 
     The paper uses L-BFGS and clips the pixels to their valid range in every iteration (section 4.1). This
-    is L-BFGS-B, which has the range as bounds: it projects the same way, but its curvature estimates know
-    of it. It needs about one evaluation of the loss an iteration.
+    is L-BFGS-B, which has the range as bounds: it keeps every iteration inside as well, by another rule, and
+    its curvature estimates know of it. It needs about one evaluation of the loss an iteration.
 
     Args:
         loss: image -> scalar terms by name, such as :class:`repro.PerceptualLoss` with its targets set.
