@@ -184,6 +184,8 @@ def test_names_scales_and_options_are_checked(tmp_path):
         experiments.module("cost").run("huge")
     with pytest.raises(ValueError, match="--network is for none of cost"):
         experiments.reproduce("cost", "smoke", folder=tmp_path, networks=["x"])
+    with pytest.raises(ValueError, match="--sizes is for none of objective_curve"):
+        experiments.reproduce("objective_curve", "smoke", folder=tmp_path, sizes=[32])
     with pytest.raises(ValueError, match="unknown loss network 'vgg19'"):
         experiments.module("style_reconstruction").run("smoke", "vgg19")
     assert list(tmp_path.iterdir()) == []

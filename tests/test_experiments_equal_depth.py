@@ -23,6 +23,12 @@ def test_the_field_of_one_convolution_is_its_kernel():
     assert effective_side(seen, 10, 1.0) == 5
 
 
+def test_what_is_counted_stays_where_it_is():
+    conv = nn.Conv2d(3, 4, 5, padding=2)
+    assert multiplications(conv, (3, 10, 10)) == 100 * 4 * 3 * 25
+    assert conv.weight.device.type == "cpu"
+
+
 def test_the_side_that_holds_a_share():
     seen = torch.zeros(9, 9)
     seen[4, 4], seen[4, 6] = 9.0, 1.0

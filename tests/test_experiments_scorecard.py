@@ -73,7 +73,15 @@ def test_super_resolution():
     paper = {"psnr": 28.43, "ssim": 0.8114}
     means = [
         {"factor": 4, "set": "set5", "method": "bicubic", "psnr": 28.42, "ssim": 0.79, "paper": paper},
-        {"factor": 4, "set": "set5", "method": "x4", "psnr": 29.0, "ssim": 0.75, "paper": paper},
+        {
+            "factor": 4,
+            "set": "set5",
+            "method": "x4",
+            "psnr": 30.0,
+            "ssim": 0.8,
+            "paper": paper,
+        },  # not its method
+        {"factor": 4, "set": "set5", "method": "x4_relu2_2", "psnr": 29.0, "ssim": 0.75, "paper": paper},
         {"factor": 4, "set": "mine", "method": "bicubic", "psnr": 20.0, "ssim": 0.5, "paper": None},
     ]
     off = {
@@ -83,8 +91,8 @@ def test_super_resolution():
     assert _rows("super_resolution", {"means": means, "off": off}) == [
         ("x4, set5, bicubic, PSNR", "28.43 dB", "28.42 dB", "agrees"),
         ("x4, set5, bicubic, SSIM", "0.8114", "0.7900", "differs"),
-        ("x4, set5, x4, PSNR", "28.43 dB", "29.00 dB", "better"),
-        ("x4, set5, x4, SSIM", "0.8114", "0.7500", "worse"),
+        ("x4, set5, x4_relu2_2, PSNR", "28.43 dB", "29.00 dB", "better"),
+        ("x4, set5, x4_relu2_2, SSIM", "0.8114", "0.7500", "worse"),
         ("x4, all bicubic rows, protocol nearest in PSNR: a", "", "0.01 dB off", "agrees"),
         ("x4, all bicubic rows, protocol nearest in SSIM: c", "", "0.0100 off", "differs"),
         ("x8, all bicubic rows, protocol nearest in PSNR: b", "", "1.20 dB off", "differs"),
@@ -106,14 +114,15 @@ def test_super_resolution():
 def test_crossing(crossing, last, verdict):
     found = {
         "size": 128,
+        "photos": ["a"],
         "crossing": crossing,
         "baseline": {"mean": [1.0] * (last + 1)},
         "network": {"mean": 1.0},
         "content": {"mean": 9.0},
     }
     assert [row[-1] for row in _rows("objective_curve", {"sizes": [found]})] == [verdict]
-    ratio = _rows("objective_curve", {"sizes": [{**found, "size": 256}]})[1]
-    assert ratio == ("256 px, objective of photo over network", "8.9", "9.0", "agrees")
+    ratio = _rows("objective_curve", {"sizes": [{**found, "size": 256, "photos": ["a", "b"]}]})[1]
+    assert ratio == ("256 px, 2 photos, objective of photo over network", "8.9", "9.0", "agrees")
 
 
 def test_speed():
@@ -177,6 +186,7 @@ def test_every_headline_is_a_row_of_the_scorecard():
             "sizes": [
                 {
                     "size": 256,
+                    "photos": ["a", "b"],
                     "crossing": 60,
                     "baseline": {"mean": [1.0] * 101},
                     "content": {"mean": 2.0},

@@ -85,6 +85,23 @@ def test_it_goes_on_from_its_state_to_the_last_bit():
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), copied.parameters(), strict=True))
 
 
+def test_a_closure_is_called_before_the_step():
+    net = network()
+    optimizer = Muon(net, 1e-2)
+    before = net.layers.output.conv.bias.detach().clone()
+
+    def closure():
+        optimizer.zero_grad()
+        loss = net(torch.zeros(1, 3, 16, 16)).square().mean()
+        loss.backward()
+        return loss
+
+    loss = optimizer.step(closure)
+    assert loss.requires_grad
+    assert closure() < loss
+    assert not torch.equal(net.layers.output.conv.bias, before)
+
+
 def test_a_parameter_without_a_gradient_stays():
     net = network()
     before = copy.deepcopy(net.state_dict())

@@ -9,12 +9,15 @@ from safetensors.torch import load_file, save_file
 
 import repro
 from repro.assets import PAINTINGS, AssetError, digest, photo, photo_files
+from repro.build import load_style
 from repro.images import center_crop, load_image, save_image
 from repro.pretrained import HISTORY_ROWS, card, load_network, origin, publish, shipped
 from repro.recipe import from_dict, load_recipe
 from repro.run_folder import RunFolder
 from repro.train import train
+from repro.weight_files import read_weights
 
+WEIGHTS = Path(repro.__file__).parent / "weights"
 SMALL = {"network.width": 0.1, "network.num_blocks": 1, "training.size": 32, "training.steps": 4}
 
 
@@ -152,12 +155,16 @@ def test_the_networks_of_the_package_match_their_cards():
     for name in shipped():
         network, written = load_network(name), card(name)
         assert written["name"] == name
+        assert digest(read_weights(WEIGHTS / f"{name}.safetensors")[0]) == written["weights_digest"]
         assert from_dict(written["recipe"]) == recipe_of(name)
-        assert load_image(Path(repro.__file__).parent / "weights" / f"{name}.jpg").shape == (1, 3, 256, 256)
+        assert load_image(WEIGHTS / f"{name}.jpg").shape == (1, 3, 256, 256)
         assert written["licence"] == "MIT"
         picture = written["recipe"].get("style", {}).get("picture")
         if picture in PAINTINGS:
             assert written["style"]["author"] == PAINTINGS[picture].author
+        elif picture:  # drawn as it was when the network was trained
+            drawn = load_style(from_dict(written["recipe"]).style)
+            assert digest({"style": drawn}) == written["style_digest"]
         assert sum(value.numel() for value in network.state_dict().values()) == written["parameters"]
         side = 24
         factor = network.factor

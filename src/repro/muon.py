@@ -33,13 +33,18 @@ class Muon(torch.optim.Optimizer):
         super().__init__([{"params": found, "matrices": key} for key, found in groups.items()], {"lr": lr})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Make a step; ``closure`` is not supported."""
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Make a step; a ``closure`` is called first, and what it returns is returned."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
         for group in self.param_groups:
             update = self._muon if group["matrices"] else self._adam
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     parameter.add_(update(parameter.grad, self.state[parameter]), alpha=-group["lr"])
+        return loss
 
     def _muon(self, gradient: Tensor, state: dict[str, Tensor]) -> Tensor:
         if not state:
@@ -61,9 +66,10 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalized(matrix: Tensor) -> Tensor:
-    """Return a matrix with the singular vectors of ``matrix`` and singular values near 1 (0.7 to 1.2).
+    """Return a matrix with the singular vectors of ``matrix`` and singular values near 1.
 
-    By five steps of the Newton-Schulz iteration, which needs products only. A matrix of zeros stays so.
+    They are between about 0.7 and 1.2, but for very small ones, which stay small. By five steps of the
+    Newton-Schulz iteration, which needs products only.
     """
     a, b, c = _QUINTIC
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.mT

@@ -38,7 +38,7 @@ def transfer_style(
     from ..optimize_image import transfer_style as run
 
     check_output(output, overwrite)
-    photo, picture = load_image(content, size), load_image(style, style_size)
+    photo, picture = load_image(content, size).to(_device()), load_image(style, style_size).to(_device())
     network = _load_network(loss_network)
     loss = REFERENCE.style.loss.restrict(network.layers)
     missing = set(REFERENCE.style.loss.style_layers) - set(loss.style_layers)
@@ -71,7 +71,7 @@ def invert(
     from ..optimize_image import invert_features
 
     check_output(output, overwrite)
-    image = load_image(photo, size)
+    image = load_image(photo, size).to(_device())
     result = invert_features(
         image, layer, _load_network(loss_network, [layer]), iterations, seed=seed, progress=True
     )
@@ -79,10 +79,16 @@ def invert(
     _report(result.history["total"], output)
 
 
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def _load_network(name: str, layers: list[str] | None = None):
     from ..loss_network import LossNetwork
 
-    network = LossNetwork(name, layers)
+    network = LossNetwork(name, layers).to(_device())
     note = ""
     if name == "auto" and network.name == "pocket":
         note = "; VGG-16 itself: --loss-network vgg16 downloads it once"

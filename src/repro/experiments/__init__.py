@@ -66,10 +66,13 @@ def choose(names: Sequence[str]) -> list[str]:
     return list(chosen)
 
 
+OPTIONS = {"data": "data", "networks": "network", "styles": "style"}  # and their flags of the command
+
+
 def takes(name: str) -> list[str]:
-    """Return the options that an experiment knows beside scale and loss network."""
+    """Return the options of :data:`OPTIONS` that an experiment knows."""
     parameters = inspect.signature(module(name).run).parameters
-    return [key for key in parameters if key not in ("scale", "loss_network")]
+    return [key for key in parameters if key in OPTIONS]
 
 
 def check(
@@ -85,7 +88,7 @@ def check(
         raise ValueError(f"unknown scale {scale!r}; known: {', '.join(common.SCALES)}")
     for option in options:
         if not any(option in takes(name) for name in names):
-            raise ValueError(f"--{_flag(option)} is for none of {', '.join(names)}")
+            raise ValueError(f"--{OPTIONS.get(option, option)} is for none of {', '.join(names)}")
     if not overwrite:
         common.check_free(names, scale, Path(folder))
 
@@ -106,7 +109,7 @@ def reproduce(
         loss_network: its name, or "auto".
         folder: where the files go.
         overwrite: replace files of an earlier run.
-        options: what else the experiment's ``run`` takes: ``data``, ``networks``, ``styles``.
+        options: those of :data:`OPTIONS` that the experiment's ``run`` takes.
 
     Raises:
         FileExistsError: there is a result already.
@@ -116,6 +119,7 @@ def reproduce(
     from matplotlib import pyplot as plt
 
     check([name], scale, folder, overwrite, options)
+    command = _command(name, scale, loss_network, options)
     started = time.perf_counter()
     result = module(name).run(scale, loss_network, **options)
     seconds = round(time.perf_counter() - started, 2)
@@ -124,7 +128,7 @@ def reproduce(
         "title": EXPERIMENTS[name].title,
         "paper": EXPERIMENTS[name].paper,
         "scale": scale,
-        "command": _command(name, scale, loss_network, options),
+        "command": command,
         "seconds": seconds,
         **provenance(),
         "made_with": result.made_with,
@@ -139,14 +143,11 @@ def reproduce(
     return files[0]
 
 
-def _flag(option: str) -> str:
-    return {"networks": "network", "styles": "style"}.get(option, option)
-
-
 def _command(name: str, scale: str, loss_network: str, options: dict[str, Any]) -> str:
     """Return the command that gives the result; of paths only the last part, as they are this machine's."""
     words = ["repro", "reproduce", name, "--scale", scale, "--loss-network", loss_network]
     for option, value in options.items():
-        for item in value if isinstance(value, (list, tuple)) else [value]:
-            words += [f"--{_flag(option)}", Path(item).name]
+        items = value if isinstance(value, (list, tuple)) else [value] * (value is not None)
+        for item in items:
+            words += [f"--{OPTIONS[option]}", Path(item).name]
     return " ".join(words)

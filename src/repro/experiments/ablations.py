@@ -101,7 +101,7 @@ def run(scale: str = "book", loss_network: str = "auto", data: str | Path | None
         for seed in chosen["seeds"]:
             recipe = _recipe(chosen, seed, judge.name, changes, len(photos))
             with tempfile.TemporaryDirectory() as folder:
-                trained = train(recipe, photos, Path(folder) / "run", progress=False)
+                trained = train(recipe, photos, Path(folder) / "run", precision="no", progress=False)
             network = trained.network.to(device())
             rows = [row for row in trained.history if "evaluation" in row]
             steps = [row["step"] for row in rows]
@@ -118,6 +118,7 @@ def run(scale: str = "book", loss_network: str = "auto", data: str | Path | None
     made_with = {
         "loss_network": describe(judge),
         "seeds": chosen["seeds"],
+        "precision": "no",
         "recipe": base.to_dict(),
         "photos": {"number": len(photos), "sha256": data_hash(photos)},
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -43,13 +44,9 @@ def full_size(channels: int = 32, num_blocks: int = 5, body: int | None = None) 
 
 
 def multiplications(module: nn.Module, shape: Sequence[int]) -> int:
-    """Count the multiplications of convolutions for one input of ``shape`` (C, H, W); nothing is computed.
-
-    The module's own weights stay where they are; a module that is not on the device "meta" must be given
-    as a fresh copy.
-    """
+    """Count the multiplications of convolutions for one input of ``shape`` (C, H, W); nothing is computed."""
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        module.to("meta")(torch.empty(1, *shape))
+        copy.deepcopy(module).to("meta")(torch.empty(1, *shape))
     return counter.get_total_flops() // 2  # it counts a multiplication and an addition as two
 
 
