@@ -30,7 +30,6 @@ ABLATIONS: dict[str, tuple[dict[str, Any], tuple[str, str]]] = {
     "upsampling": ({"network.upsample": "transposed"}, ("resize, convolve", "transposed")),
     "padding": ({"network.padding": "zero"}, ("reflection", "zeros")),
     "blocks": ({"network.blocks": "plain"}, ("residual", "plain")),
-    "optimizer": ({"training.optimizer": "muon"}, ("Adam", "Muon")),
     "content layer": ({"loss.content_layers": {"relu2_2": 1.0}}, ("relu3_3", "relu2_2")),
 }
 CONTENT_LAYERS = ("relu2_2", "relu3_3")
