@@ -1,7 +1,7 @@
-"""How far Adam and Muon come in as many steps, from random weights: `python benchmarks/optimizers.py photos/`.
+"""How far Adam and Muon come in the same number of steps: `python benchmarks/optimizers.py photos/`.
 
-Small style networks are trained alike but for the optimizer and its learning rate, and judged on photos that
-are held out.
+Small style networks are trained from random weights, alike but for the optimizer and its learning rate, and
+judged on photos that are held out.
 """
 
 import argparse
@@ -66,10 +66,7 @@ def main() -> None:
             "command": command,
             **provenance(),
             "precision": precision,
-            "photos": {
-                "number": len(list_photos(arguments.photos)),
-                "sha256": data_hash(list_photos(arguments.photos)),
-            },
+            "photos": {"number": len(paths), "sha256": data_hash(paths)},
             "recipe": chosen.to_dict(),
             "rows": rows,
         }
