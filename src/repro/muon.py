@@ -1,4 +1,4 @@
-"""Muon, an optimizer that needs fewer steps than Adam here; the paper and its code have Adam."""
+"""Muon, an optimizer beside Adam, which the paper has; `benchmarks/optimizers.py` compares the two."""
 
 from __future__ import annotations
 
