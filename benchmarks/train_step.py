@@ -1,4 +1,4 @@
-"""Time of one training step beside a plain loop's, in one run: `python benchmarks/train_step.py`.
+"""Time of one training step on the CPU beside a plain loop's, in one run: `python benchmarks/train_step.py`.
 
 Both use random weights for the loss network and random pictures, so nothing has to be downloaded. The two
 take turns, and each time is the median of its rounds. Half precision is timed where the machine has
@@ -56,6 +56,7 @@ def our_step(task: str, precision: str, size: int, batch: int, photos: Path, fol
 
 
 def main() -> None:
+    os.environ["ACCELERATE_USE_CPU"] = "true"  # the plain loop is one for the CPU
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--batch", type=int, default=4)

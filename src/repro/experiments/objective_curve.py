@@ -67,6 +67,7 @@ def run(
         photos = photos_of(count, size, data)
         found.append({"size": size, "photos": list(photos), **compare(style, photos, chosen["iterations"])})
     pictures = describe_photos(max(chosen["photos"].values()), min(chosen["photos"]), data)
+    chosen["photos"] = {of["size"]: len(of["photos"]) for of in found}  # there may be fewer than asked for
     made_with = {"seed": SEED, "network": style.describe(), "photos": pictures}
     return Result({"settings": chosen, "sizes": found}, {}, made_with)
 

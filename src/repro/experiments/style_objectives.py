@@ -49,6 +49,7 @@ def run(
     chosen = settings(SETTINGS, scale)
     after = [count for count in (10, 20, 50, 100) if count <= chosen["iterations"]] or [chosen["iterations"]]
     photos = photos_of(chosen["photos"], chosen["size"], data)
+    chosen["photos"] = len(photos)  # there may be fewer
     rows, described = [], []
     for source in names_of_styles(styles):
         style = trained_style(source, loss_network)
