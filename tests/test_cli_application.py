@@ -119,8 +119,24 @@ def test_nothing_is_overwritten_unless_told(run, photo, style, tmp_path):
     before = photo.read_bytes()
     code, _, errors = run("stylize", photo, "--style", style, "-o", photo, "--overwrite")
     assert (code, len(errors)) == (2, 1)
-    assert "would replace the photo itself" in errors[0]
+    assert f"would replace the photo {photo}" in errors[0]
     assert photo.read_bytes() == before
+    result = photo.with_name("photo_rug.png")
+    assert run("stylize", photo, "--style", style)[0] == 0
+    before = result.read_bytes()  # of another one it is the photo
+    code, _, errors = run("stylize", photo, result, "--style", style, "--overwrite")
+    assert (code, errors[-1]) == (2, "Wrote 1 of 2 pictures.")
+    assert result.read_bytes() == before
+
+
+def test_where_nothing_can_be_written_nothing_is_done(run, photo, style, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    for output in (tmp_path / "file" / "b.png", tmp_path / "file" / "sub"):
+        code, _, errors = run("stylize", photo, "--style", style, "-o", output)
+        assert code == 2
+        assert errors == [
+            f"repro: {tmp_path / 'file'} is a file, so {output} cannot be written; give another name"
+        ]
 
 
 def test_two_photos_of_one_name_do_not_replace_each_other(run, photo, style, tmp_path):

@@ -1,7 +1,9 @@
 """Crops are the same for the same seed, every photo once an epoch; what cannot be used is named."""
 
+import os
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +19,34 @@ def photos(tmp_path, astronaut):
     for i, name in enumerate(("a.png", "b.png", "sub/c.png", "d.png")):
         save_image(astronaut[..., 10 * i : 10 * i + 60, : 70 + i], tmp_path / "photos" / name)
     return list_photos(tmp_path / "photos")
+
+
+def test_what_is_no_file_is_no_photo(photos, tmp_path):
+    folder = tmp_path / "photos"
+    (folder / "a folder.png").mkdir()
+    (folder / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    assert list_photos(folder) == photos
+    odd = Path(os.fsdecode(bytes(folder) + b"/caf\xe9.png"))  # not UTF-8
+    odd.write_bytes(photos[0].read_bytes())
+    assert len(list_photos(folder)) == 5
+    assert data_hash(list_photos(folder)) != data_hash(photos)
+
+
+def test_photos_of_one_name_in_two_folders_are_held_out_alike(photos, tmp_path):
+    copies = [tmp_path / sub / f"{name}.png" for sub in ("x", "y") for name in "abc"]
+    for i, path in enumerate(copies):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(photos[i % 4].read_bytes())
+    assert split(copies, 2) == split(copies[::-1], 2)
+    assert data_hash(copies) == data_hash(copies[::-1])
+
+
+def test_one_photo_that_can_be_used_is_enough(photos, tmp_path):
+    broken = [tmp_path / f"broken{i}.jpg" for i in range(40)]
+    for path in broken:
+        path.write_text("no picture")
+    crops = RandomCrops([*broken, photos[0]], 8, 100)
+    assert all(crops.draw(i).path == photos[0] for i in range(0, 100, 7))
 
 
 def test_list_photos_finds_pictures_in_order(photos, tmp_path):
@@ -84,7 +114,7 @@ def test_a_photo_that_cannot_be_read_is_skipped_with_a_warning(photos, tmp_path)
         items = [crops[i] for i in range(8)]
     assert all(item.shape == (3, 8, 8) for item in items)
     nothing = RandomCrops([broken], 8, 1)
-    with pytest.raises(ValueError, match=r"20 photos in a row .*broken"):
+    with pytest.raises(ValueError, match=r"no photo can be used, .*broken"):
         nothing[0]
 
 
@@ -192,7 +222,7 @@ def test_a_loader_says_what_it_skipped(photos, tmp_path):
 def test_a_loader_refuses_what_cannot_be_trained_on(photos):
     with pytest.raises(ValueError, match="a batch of 2 cannot be divided among 4 processes"):
         training_loader(photos, TRAINING, 0, 0, 0, processes=4)
-    with pytest.raises(ValueError, match=r"20 photos in a row .* too small for pieces of 64 px"):
+    with pytest.raises(ValueError, match=r"no photo can be used, .* too small for pieces of 64 px"):
         training_loader(photos, replace(TRAINING, size=64), 0, 0, 1, processes=1)
 
 

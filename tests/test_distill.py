@@ -111,6 +111,16 @@ def test_a_few_steps_and_a_finished_run_is_not_trained_again(prepared):
     assert (prepared[2] / "log.jsonl").read_text() == log
 
 
+def test_a_folder_with_a_run_of_another_recipe_is_refused(prepared):
+    distill(*prepared)
+    recipe, photos, folder = prepared
+    with pytest.raises(ValueError, match="holds a run of another recipe or of other photos"):
+        distill(recipe, photos[:2], folder)
+    recipe.write_text(RECIPE.replace("seed = 0", "seed = 1"))
+    with pytest.raises(ValueError, match="give another --run-folder"):
+        distill(recipe, photos, folder)
+
+
 def test_a_run_killed_and_resumed_ends_on_the_weights_of_an_undisturbed_one(prepared, tmp_path, monkeypatch):
     """Of 8 steps, with a checkpoint after 3 and 6; killed in step 5, so that step 4 is done again."""
     recipe, photos, folder = prepared

@@ -1,5 +1,7 @@
 """Pictures of every kind become the same kind of tensor; what is written comes back."""
 
+import struct
+
 import numpy as np
 import pytest
 import torch
@@ -62,6 +64,16 @@ def test_exif_orientation_is_applied(tmp_path, orientation, undo):
     exif[0x0112] = orientation
     Image.fromarray(_pixels()).save(tmp_path / "a.png", exif=exif)
     np.testing.assert_array_equal(to_array(load_image(tmp_path / "a.png")), undo(_pixels()))
+
+
+def test_damaged_exif_says_nothing_of_the_pixels(tmp_path):
+    width = struct.pack(">HHI4s", 0x0100, 2, 4, b"abc\0")  # text, where a number belongs
+    turned = struct.pack(">HHIHH", 0x0112, 3, 1, 6, 0)
+    odd = b"Exif\0\0MM\0*" + struct.pack(">IH", 8, 2) + width + turned + struct.pack(">I", 0)
+    Image.fromarray(_pixels()).save(tmp_path / "a.png", exif=odd)
+    Image.fromarray(_pixels()).save(tmp_path / "b.png", exif=b"junk")
+    np.testing.assert_array_equal(to_array(load_image(tmp_path / "a.png")), np.rot90(_pixels(), -1))
+    np.testing.assert_array_equal(to_array(load_image(tmp_path / "b.png")), _pixels())
 
 
 def test_cmyk(tmp_path):

@@ -33,6 +33,14 @@ def run(tmp_path_factory):
 def test_a_run_is_published_and_loaded_again(run, tmp_path):
     path = publish(run.folder, tmp_path)
     assert path == tmp_path / "rug.safetensors"
+    for suffix in (".safetensors", ".json", ".jpg"):  # it may be the style picture
+        there = tmp_path / suffix / f"rug{suffix}"
+        there.parent.mkdir()
+        there.write_bytes(b"mine")
+        with pytest.raises(FileExistsError, match=rf"rug{suffix} exists; give another folder or --overwrite"):
+            publish(run.folder, there.parent)
+        assert [file.read_bytes() for file in there.parent.iterdir()] == [b"mine"]
+        assert publish(run.folder, there.parent, overwrite=True).is_file()
     image = torch.rand(1, 3, 40, 52, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         best, published = load_network(run.folder)(image), load_network(path)(image)

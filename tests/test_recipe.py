@@ -149,6 +149,8 @@ def test_overrides_by_dotted_key(write):
         ({"run.save_every": -1}, r"run\.save_every must be positive, got -1"),
         ({"run.workers": -1}, r"run\.workers must be at least 0, got -1"),
         ({"seed": -1}, r"seed must be at least 0, got -1"),
+        ({"name": "../x"}, r"name is '\.\./x'; it names files, so it must be a plain name"),
+        ({"name": ""}, r"name is ''"),
         ({"training.optimizer": "sgd"}, r"training\.optimizer is 'sgd'; use adam or muon"),
         ({"training.schedule": "linear"}, r"training\.schedule is 'linear'; use constant or cosine"),
         ({"training.crop": "centre"}, r"training\.crop is 'centre'; use random or patch or whole"),

@@ -33,9 +33,12 @@ def _state(step):
 
 def test_a_run_begins_once(run, tmp_path):
     assert run.description() == {"recipe": {"name": "a"}, "photos": 3}
+    run.create(run.description() | {"photos": 4})  # nothing was done yet
+    run.log({"step": 1})
+    run.close()
     with pytest.raises(FileExistsError, match=rf"holds a run already; .*--resume {run.path}"):
         run.create({})
-    assert run.description()["photos"] == 3
+    assert run.description()["photos"] == 4
     run.path.joinpath("run.json").unlink()
     run.save(_state(1))
     with pytest.raises(FileExistsError, match="holds a run already"):
@@ -50,6 +53,10 @@ def test_description_says_what_is_wrong(run, tmp_path):
     for damage in (b'{"recipe": ', b"", b"\xff\xfe\x00"):
         run.path.joinpath("run.json").write_bytes(damage)
         with pytest.raises(ValueError, match=r"run\.json: damaged"):
+            run.description()
+    for other in ("[]", '{"recipe": {}}'):
+        run.path.joinpath("run.json").write_text(other)
+        with pytest.raises(ValueError, match=r"run\.json: not of a run of this program"):
             run.description()
 
 

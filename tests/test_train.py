@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 import repro.build
 import repro.data
+import repro.loss_network
 import repro.losses
 import repro.train
 from repro.build import build_network, load_style
@@ -193,6 +194,57 @@ def test_a_run_that_was_moved_with_its_photos_goes_on(photos, tmp_path):
     (tmp_path / "run").rename(tmp_path / "moved-run")
     again = run(recipe, tmp_path / "moved", tmp_path / "moved-run", resume=True)
     assert again.history[-1]["step"] == 6
+
+
+def test_a_run_goes_on_from_another_folder_without_what_it_began_with(photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_image(torch.rand(1, 3, 32, 32), Path("drawing.png"))
+    run(style_recipe("drawing.png", training__steps=2), "photos", "one")
+    two = style_recipe("drawing.png", start_from="one", name="two")
+    undisturbed = run(two, "photos", "undisturbed")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Trainer, "update", interrupted_at(3))
+        run(two, "photos", "two")
+    Path("one").rename("gone")
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert_same_weights(resume(tmp_path / "two", progress=False).network, undisturbed.network)
+    described = RunFolder(tmp_path / "two").description()
+    assert described["started_from"] == {**described["started_from"], "network": "one", "steps": 2}
+
+
+def interrupted_at(stop):
+    """An update that is interrupted at a step."""
+    update = Trainer.update
+
+    def interrupted(self, image, names):
+        if self.step == stop:
+            raise KeyboardInterrupt
+        return update(self, image, names)
+
+    return interrupted
+
+
+def test_a_run_keeps_the_loss_network_that_it_began_with(photos, tmp_path, monkeypatch):
+    run(style_recipe(loss_network="auto", training__steps=2), photos, tmp_path / "run")
+    assert RunFolder(tmp_path / "run").description()["recipe"]["loss_network"] == "pocket"
+    description = RunFolder(tmp_path / "run").description()
+    description["recipe"]["loss_network"] = "auto"  # as runs were described before
+    (tmp_path / "run" / "run.json").write_text(json.dumps(description))
+    monkeypatch.setattr(repro.loss_network, "resolve_auto", lambda: "vgg16")  # has come since
+    assert resume(tmp_path / "run", progress=False).history[-1]["step"] == 2
+
+
+def test_a_start_that_failed_can_be_made_again(photos, tmp_path):
+    with pytest.raises(ValueError, match="too small for pieces of 96 px"):
+        run(style_recipe(training__size=96), photos, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert run(style_recipe(training__steps=1), photos, tmp_path / "run").history[-1]["step"] == 1
+
+
+def test_a_run_may_not_lie_among_its_photos(photos, tmp_path):
+    with pytest.raises(ValueError, match=r"lies among the photos of .*; give another folder for the run"):
+        run(style_recipe(), photos, photos / "runs" / "mine")
 
 
 # Several processes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import signal
 import warnings
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ def list_photos(folder: str | Path) -> list[Path]:
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not paths:
         raise FileNotFoundError(f"{folder}: no picture in this folder (looked for {', '.join(SUFFIXES)})")
     return paths
@@ -37,9 +38,14 @@ def list_photos(folder: str | Path) -> list[Path]:
 def data_hash(paths: Sequence[Path]) -> str:
     """Return a SHA-256 over the names and contents of files: the identity of a data set."""
     total = hashlib.sha256()
-    for path in sorted(paths, key=lambda path: path.name):
-        total.update(f"{path.name} {sha256(path)}\n".encode())
+    for path in sorted(paths, key=_name_first):
+        total.update(os.fsencode(path.name) + f" {sha256(path)}\n".encode())
     return total.hexdigest()
+
+
+def _name_first(path: Path) -> tuple[str, str]:
+    """The order of photos wherever their folder is; paths decide between equal names."""
+    return path.name, str(path)
 
 
 def split(paths: Sequence[Path], held_out: int, seed: int = 0) -> tuple[list[Path], list[Path]]:
@@ -49,7 +55,7 @@ def split(paths: Sequence[Path], held_out: int, seed: int = 0) -> tuple[list[Pat
             f"cannot hold out {held_out} of {len(paths)} photos; give more, or hold out fewer: "
             "--set run.held_out=1"
         )
-    paths = sorted(paths, key=lambda path: path.name)
+    paths = sorted(paths, key=_name_first)
     order = torch.randperm(len(paths), generator=torch.Generator().manual_seed(seed)).tolist()
     shuffled = [paths[i] for i in order]
     return shuffled[held_out:], shuffled[:held_out]
@@ -68,7 +74,7 @@ class RandomCrops(Dataset):
 
     Args:
         paths: picture files. One that cannot be read, or whose shorter side has less than ``size`` pixels, is
-            skipped and another one taken.
+            skipped and the next one of the epoch taken.
         size: side of the pieces in pixels.
         length: how many items there are, over any number of epochs.
         seed: of order, position and mirroring.
@@ -112,7 +118,7 @@ class RandomCrops(Dataset):
         """Return item ``index`` with the file it is from and a line for each photo that was skipped.
 
         Raises:
-            ValueError: 20 photos in a row could not be used.
+            ValueError: no photo could be used.
         """
         if not 0 <= index < self.length:
             raise IndexError(index)
@@ -121,8 +127,8 @@ class RandomCrops(Dataset):
         if epoch != self._epoch:
             order = np.random.default_rng((self.seed, epoch, 2)).permutation(len(self.paths))
             self._epoch, self._order = epoch, order
-        choice, skipped = self._order[position], []
-        for _ in range(20):
+        skipped: list[str] = []
+        for choice in np.roll(self._order, -position):
             path = self.paths[choice]
             try:
                 image = load_image(path)
@@ -133,8 +139,7 @@ class RandomCrops(Dataset):
                 skipped.append(f"{path}: {width} x {height} px is too small for pieces of {self.size} px")
             except (OSError, ValueError) as error:
                 skipped.append(str(error))
-            choice = rng.integers(len(self.paths))
-        raise ValueError(f"20 photos in a row could not be used, the last one because {skipped[-1]}")
+        raise ValueError(f"no photo can be used, the last one because {skipped[-1]}")
 
     def _cut(self, image: Tensor, size: int, rng: np.random.Generator) -> Tensor:
         if self.crop != "whole":

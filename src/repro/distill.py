@@ -162,9 +162,14 @@ def distill(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda i: min(1, (i + 1) / 200) * 0.5 * (1 + math.cos(math.pi * i / steps))
     )
+    made_with = {"recipe": recipe, "photos": data_hash(train_paths), "steps": steps}
     checkpoint, first = Path(folder) / "checkpoint.pt", 0
     if checkpoint.is_file():
         state = torch.load(checkpoint, weights_only=True)
+        if state.get("made_with", made_with) != made_with:
+            raise ValueError(
+                f"{folder}: holds a run of another recipe or of other photos; give another --run-folder"
+            )
         student.load_state_dict(state["student"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
@@ -207,6 +212,7 @@ def distill(
                 "optimizer": optimizer.state_dict(),
                 "schedule": schedule.state_dict(),
                 "step": step,
+                "made_with": made_with,
             }
             with atomic_path(checkpoint) as temporary:
                 torch.save(state, temporary)

@@ -6,18 +6,31 @@ One convention everywhere in ``repro``: an image is a float32 tensor of shape (N
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 from torch import Tensor
 
 from .files import atomic_path
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
+
+# Pillow's ways of saying that a file is damaged.
+_DAMAGED = (OSError, SyntaxError, EOFError, ValueError, TypeError, KeyError, IndexError, struct.error)
+_UPRIGHT = {  # by EXIF's number for the orientation; 1 is upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def check_image(image: Tensor, what: str = "image") -> None:
@@ -89,7 +102,7 @@ def load_picture(path: str | Path) -> Picture:
         raise ValueError(f"{path}: not a picture in a format that Pillow reads") from None
     except Image.DecompressionBombError as error:
         raise ValueError(f"{path}: {error}") from None
-    except (OSError, SyntaxError, EOFError) as error:  # Pillow's ways of saying "damaged"
+    except _DAMAGED as error:
         raise ValueError(f"{path}: the picture is damaged or cannot be read ({error})") from None
 
 
@@ -104,9 +117,19 @@ def over_white(image: Tensor, alpha: Tensor) -> Tensor:
     return (255 * (image * alpha + (1 - alpha))).round() / 255
 
 
+def _upright(picture: Image.Image) -> Image.Image:
+    """Turn a picture the way its EXIF says; damaged EXIF says nothing."""
+    try:
+        orientation = picture.getexif().get(ExifTags.Base.Orientation)
+    except _DAMAGED:
+        return picture
+    method = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    return picture if method is None else picture.transpose(method)
+
+
 def _split(picture: Image.Image) -> tuple[Tensor, Tensor | None]:
     """Return a Pillow picture's colours, (1, 3, H, W), and opacity, (1, 1, H, W) or None."""
-    picture = ImageOps.exif_transpose(picture)
+    picture = _upright(picture)
     if picture.mode.startswith(("I", "F")):  # 16 or 32 bits a sample, always greyscale
         values = np.asarray(picture, dtype=np.float32)
         top = 65535.0 if picture.mode.startswith("I") else max(1.0, float(values.max()))

@@ -16,10 +16,10 @@ _BETAS, _EPS = (0.9, 0.999), 1e-8
 class Muon(torch.optim.Optimizer):
     """Muon for the weights of all convolutions but the last, Adam for everything else.
 
-    Muon (Jordan et al. 2024) takes the momentum of a convolution as a matrix, a row for each filter, and
-    steps along all of its singular vectors by the same amount. Scaled as in Liu et al. 2025 a step is about
-    as large as Adam's, so that one learning rate does for both. torch.optim.Muon, which computes the same,
-    takes matrices only and has no rule for the other weights.
+    Muon (Jordan et al. 2024) takes the momentum of a convolution as a matrix, its first axis by the others,
+    and steps along all of its singular vectors by the same amount. Scaled as in Liu et al. 2025 a step is
+    about as large as Adam's, so that one learning rate does for both. torch.optim.Muon, which computes the
+    same, takes matrices only and has no rule for the other weights.
 
     Args:
         network: with a layer ``layers.output``, such as those of :mod:`repro.transform_nets`.

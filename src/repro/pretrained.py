@@ -72,7 +72,7 @@ def origin(source: str | Path) -> dict[str, Any]:
     return {"network": Path(source).name, "weights": weights, "steps": steps}
 
 
-def publish(run: str | Path, target: str | Path, licence: str | None = None) -> Path:
+def publish(run: str | Path, target: str | Path, licence: str | None = None, overwrite: bool = False) -> Path:
     """Write a finished run's best weights, as float16, its card and a thumbnail; return the weights' path.
 
     In the folder ``target``: NAME.safetensors, NAME.json and NAME.jpg, what the network makes of a photo.
@@ -83,9 +83,11 @@ def publish(run: str | Path, target: str | Path, licence: str | None = None) -> 
         run: the run's folder.
         target: the folder to write to.
         licence: what the card says of the use of the weights; they are yours to license.
+        overwrite: replace files of these names.
 
     Raises:
         FileNotFoundError: the folder holds no run, or one that has not finished.
+        FileExistsError: one of the three files is there already and ``overwrite`` is not set.
     """
     description, history = RunFolder(run).description(), read_history(run)
     if not (Path(run) / "model.safetensors").is_file():
@@ -99,6 +101,9 @@ def publish(run: str | Path, target: str | Path, licence: str | None = None) -> 
         for key, value in network.state_dict().items()
     }
     path = Path(target) / f"{recipe.name}.safetensors"
+    for there in (path, path.with_suffix(".json"), path.with_suffix(".jpg")):
+        if there.exists() and not overwrite:
+            raise FileExistsError(f"{there} exists; give another folder or --overwrite")
     save_weights(tensors, path, {"recipe": json.dumps(recipe.to_dict())})
     content = {**_card(recipe, description, history, tensors), "licence": licence}
     with atomic_path(path.with_suffix(".json")) as temporary:

@@ -124,7 +124,8 @@ def load_recipe(
 
     Args:
         source: a TOML file, or "style" or "super-resolution" for the preset's own numbers.
-        scale: "smoke", "book" or "paper", which replace numbers of steps and sizes; default as it says.
+        scale: "smoke" or "book", which replace numbers of steps and sizes, or "paper", for which all of
+            ``[training]`` and ``[run]`` is the preset's; default as it says.
         overrides: values by dotted key, such as ``{"training.steps": 500}``; they come last.
 
     Raises:
@@ -243,6 +244,8 @@ def _checked(name: str, value: Any, default: Any) -> Any:
 
 def _check(recipe: Recipe, source: str) -> None:
     training, run = recipe.training, recipe.run
+    if not recipe.name or recipe.name in (".", "..") or set(recipe.name) & set("/\\"):
+        raise ValueError(f"{source}: name is {recipe.name!r}; it names files, so it must be a plain name")
     positive = {
         "training.steps": training.steps,
         "training.batch_size": training.batch_size,
@@ -285,6 +288,11 @@ def _check(recipe: Recipe, source: str) -> None:
         for size in sizes:
             if size % factor:
                 raise ValueError(f"{source}: training.size {size:g} is no multiple of the factor {factor}")
+        blur = recipe.super_resolution.blur
+        if round(3 * blur) >= min(sizes):
+            raise ValueError(
+                f"{source}: super_resolution.blur {blur:g} is too wide for pieces of {min(sizes):g} px"
+            )
         if recipe.loss.style_layers:
             raise ValueError(f"{source}: loss.style_layers must be empty for super-resolution")
     elif not recipe.loss.style_layers:

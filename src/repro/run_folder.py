@@ -49,7 +49,8 @@ class RunFolder:
         Raises:
             FileExistsError: the folder holds a run already; the message says how to go on with it.
         """
-        if (self.path / "run.json").exists() or self.checkpoint.exists():
+        # One that failed before its first step has nothing to lose.
+        if self.checkpoint.exists() or read_history(self.path):
             raise FileExistsError(
                 f"{self.path} holds a run already; go on with it (repro train --resume {self.path}), or "
                 "give another folder"
@@ -62,20 +63,32 @@ class RunFolder:
 
         Raises:
             FileNotFoundError: the folder holds no run.
-            ValueError: the file is damaged.
+            ValueError: the file is damaged, or of another program.
         """
         path = self.path / "run.json"
         if not path.is_file():
             raise FileNotFoundError(f"{self.path}: holds no run (no run.json)")
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            description = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:  # no JSON, or no text at all
             raise ValueError(f"{path}: damaged ({error})") from None
+        if not isinstance(description, dict) or not {"recipe", "photos"} <= description.keys():
+            raise ValueError(f"{path}: not of a run of this program")
+        return description
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Write a checkpoint; until it is complete the one before stays."""
+        """Write a checkpoint; until it is complete the one before stays.
+
+        Raises:
+            OSError: it could not be written, as on a full disk.
+        """
         with atomic_path(self.checkpoint) as temporary:
-            torch.save(dict(state), temporary)
+            try:
+                torch.save(dict(state), temporary)
+            except RuntimeError as error:  # torch's own for a failed write, with a page of where
+                raise OSError(
+                    f"{self.checkpoint}: could not be written ({str(error).splitlines()[0]})"
+                ) from None
 
     def load(self) -> dict[str, Any] | None:
         """Return the checkpoint, on the CPU, or None before the first one; drop what was written after it.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor
 from tqdm import tqdm
 
-from .assets import digest
+from .assets import PAINTINGS, digest
 from .build import (
     build_loss,
     build_network,
@@ -34,7 +34,8 @@ from .data import data_hash, list_photos, split, training_loader
 from .evaluation import Judge
 from .images import save_image
 from .loss_network import LossNetwork
-from .pretrained import load_network, origin
+from .patterns import PATTERNS
+from .pretrained import load_network, origin, shipped
 from .recipe import Recipe, from_dict
 from .run_folder import Meter, RunFolder, provenance, read_history
 from .runtime import any_process, caught_signals, make_accelerator
@@ -96,6 +97,20 @@ def resume(folder: str | Path, progress: bool = True) -> Trained:
     return train(recipe, photos, folder, True, description["precision"], progress)
 
 
+def _inside(path: str | Path, folder: str | Path) -> bool:
+    return Path(path).expanduser().resolve().is_relative_to(Path(folder).expanduser().resolve())
+
+
+def _from_anywhere(recipe: Recipe) -> Recipe:
+    """Return the recipe with whole paths, so that the run can go on from another working directory."""
+    picture, start = Path(recipe.style.picture), Path(recipe.start_from)
+    if recipe.style.picture not in {"", *PAINTINGS, *PATTERNS} and picture.is_file():
+        recipe = replace(recipe, style=replace(recipe.style, picture=str(picture.resolve())))
+    if recipe.start_from not in {"", *shipped()} and start.exists():
+        recipe = replace(recipe, start_from=str(start.resolve()))
+    return recipe
+
+
 class Trainer:
     """A run while it goes; arguments as for :func:`train`."""
 
@@ -113,10 +128,15 @@ class Trainer:
         self.progress = progress and self.is_main
         paths = list_photos(photos) if isinstance(photos, (str, Path)) else [Path(path) for path in photos]
         train_paths, held_out = split(paths, recipe.run.held_out, recipe.seed)
+        self.run = RunFolder(folder)
+        if isinstance(photos, (str, Path)) and _inside(folder, photos):
+            raise ValueError(f"{folder} lies among the photos of {photos}; give another folder for the run")
+        if resume and recipe.loss_network == "auto":  # what it was then; weights may have come since
+            recipe = replace(recipe, loss_network=self.run.description()["loss_network"]["name"])
         loss_network = LossNetwork(recipe.loss_network)
+        recipe = replace(_from_anywhere(recipe), loss_network=loss_network.name)
         self.recipe = recipe = restrict(recipe, loss_network, self.say)
         style = load_style(recipe.style) if recipe.task == "style" else None
-        self.run = RunFolder(folder)
 
         device, processes = self.accelerator.device, self.accelerator.num_processes
         loss_network.to(device, memory_format=torch.channels_last)
@@ -134,8 +154,11 @@ class Trainer:
         half_on_cpu = device.type == "cpu" and self.accelerator.mixed_precision != "no"
         self.layout = torch.contiguous_format if half_on_cpu else torch.channels_last
         network = build_network(recipe).to(memory_format=self.layout)
-        if recipe.start_from:
+        if recipe.start_from and not (resume and self.run.checkpoint.is_file()):
             self._start_from(network, recipe.start_from)
+        training_loader(
+            train_paths, recipe.training, recipe.seed, 0, 0, processes
+        )  # what does not fit is found
         optimizer = build_optimizer(recipe.training, network)
         if self.is_main:  # everything that the recipe asks for could be made
             self._begin(paths, photos, train_paths, held_out, loss_network, style, resume)
@@ -302,12 +325,14 @@ class Trainer:
         facts = {
             "recipe": self.recipe.to_dict(),
             "photos": {
-                "folder": str(Path(photos).resolve()) if isinstance(photos, (str, Path)) else None,
+                "folder": str(Path(photos).expanduser().resolve())
+                if isinstance(photos, (str, Path))
+                else None,
                 "training": len(train_paths),
                 "held_out": [path.name for path in held_out],
                 "sha256": data_hash(paths),
             },
-            "started_from": origin(self.recipe.start_from) if self.recipe.start_from else None,
+            "started_from": origin(start) if (start := self.recipe.start_from) and not resume else None,
             "style_digest": digest({"style": style}) if style is not None else None,
             "loss_network": {"name": loss_network.name, "source": loss_network.source},
             "precision": self.accelerator.mixed_precision,
@@ -316,8 +341,12 @@ class Trainer:
             self.run.create({**facts, "processes": self.accelerator.num_processes, **provenance()})
             return
         before = self.run.description()
+        facts["started_from"] = before.get("started_from")  # is in the checkpoint, and may be gone
         # Settings that came into recipes since then have their defaults.
-        before["recipe"] = from_dict(before["recipe"], str(self.run.path)).to_dict()
+        recipe = _from_anywhere(from_dict(before["recipe"], str(self.run.path)))
+        if recipe.loss_network == "auto":
+            recipe = replace(recipe, loss_network=before["loss_network"]["name"])
+        before["recipe"] = recipe.to_dict()
         before["photos"]["folder"] = facts["photos"]["folder"]  # may have been moved
         for name, fact in facts.items():
             if before.get(name) != fact:

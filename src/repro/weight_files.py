@@ -31,10 +31,17 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
 
 
 def save_weights(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
-    """Write tensors as safetensors, whole or not at all, with their :func:`digest` in the metadata."""
+    """Write tensors as safetensors, whole or not at all, with their :func:`digest` in the metadata.
+
+    Raises:
+        OSError: they could not be written, as on a full disk.
+    """
     tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={**metadata, "digest": digest(tensors)})
+        try:
+            save_file(tensors, temporary, metadata={**metadata, "digest": digest(tensors)})
+        except SafetensorError as error:
+            raise OSError(f"{path}: could not be written ({error})") from None
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -30,6 +31,16 @@ def check_output(output: Path, overwrite: bool, suffixes: tuple[str, ...] = ()) 
         raise ValueError(f"{output}: unknown suffix {output.suffix!r}; use one of {', '.join(suffixes)}")
     if output.exists() and not overwrite:
         raise FileExistsError(f"{output} exists; give another name or --overwrite")
+    check_folder(output.parent)
+
+
+def check_folder(path: Path) -> None:
+    """Refuse where no folder can be made, or nothing can be written into it."""
+    there = next(parent for parent in (path.absolute(), *path.absolute().parents) if parent.exists())
+    if there != path.absolute() and not there.is_dir():
+        raise NotADirectoryError(f"{there} is a file, so {path} cannot be written; give another name")
+    if not os.access(there, os.W_OK):
+        raise PermissionError(f"{there}: may not be written; give another folder")
 
 
 def say(line: str) -> None:

@@ -31,8 +31,11 @@ def info() -> None:
         path = assets.find_loss_weights(name)
         if path is None:
             rows[name] = "not on this machine; downloaded when first used"
-        else:
+            continue
+        try:
             rows[name] = f"{path} ({available_layers(assets.load_loss_weights(name)[0])[-1]} and before)"
+        except assets.AssetError as error:
+            rows[name] = str(error)
     rows["LPIPS"] = str(assets.find_alexnet() or "not on this machine; downloaded when first used")
     rows["auto"] = f"{resolve_auto()} is taken"
     width = max(map(len, rows))

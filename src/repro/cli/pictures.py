@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from .common import say
+from .common import check_folder, say
 
 
 def process(
@@ -28,7 +28,7 @@ def process(
         output: a file for one photo, a folder, or None for the folder of each photo.
         ending: what is added to the name of each photo.
         work: from an image, (1, 3, H, W), to another one of any size.
-        overwrite: replace results that exist already; a photo itself is never replaced.
+        overwrite: replace results that exist already; none of the photos is ever replaced.
 
     Raises:
         ValueError: ``output`` is a file, but there are several photos, or its suffix is not known.
@@ -40,13 +40,14 @@ def process(
 
     _check(output, len(photos))
     written: list[Path] = []
+    originals = {photo.resolve() for photo in photos}
     for photo in tqdm(photos, unit="photo", disable=None if len(photos) > 1 else True):
         try:
             target = _target(photo, output, ending)
             if target in written:
                 raise ValueError(f"{photo}: {target} is the result of another photo; give another folder")
-            if target.exists() and target.samefile(photo):
-                raise ValueError(f"{photo}: the result would replace the photo itself; give another name")
+            if target.resolve() in originals:
+                raise ValueError(f"{photo}: the result would replace the photo {target}; give another name")
             if target.exists() and not overwrite:
                 raise FileExistsError(f"{target} exists; give another name or --overwrite")
             image, alpha, quality = load_picture(photo)
@@ -76,7 +77,10 @@ def _check(output: Path | None, number: int) -> None:
 
     from ..images import SUFFIXES
 
-    if output is None or output.is_dir():
+    if output is None:
+        return
+    check_folder(output)
+    if output.is_dir():
         return
     suffix = output.suffix.lower()
     if suffix in SUFFIXES and number > 1:

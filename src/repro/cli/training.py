@@ -101,11 +101,12 @@ def publish(
     licence: Annotated[
         str | None, typer.Option(help="What the card says of the use of the weights, such as MIT.")
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of these names.")] = False,
 ) -> None:
     """Write a run's best weights (float16), a card that says how they were made, and a thumbnail."""
     from ..pretrained import publish as write
 
-    path = write(run, output, licence)
+    path = write(run, output, licence, overwrite)
     say(f"Wrote {path}, {path.with_suffix('.json').name} and {path.with_suffix('.jpg').name}.")
 
 
