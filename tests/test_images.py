@@ -66,6 +66,15 @@ def test_exif_orientation_is_applied(tmp_path, orientation, undo):
     np.testing.assert_array_equal(to_array(load_image(tmp_path / "a.png")), undo(_pixels()))
 
 
+def test_very_large_pictures(tmp_path, monkeypatch):
+    save_image(torch.rand(1, 3, 30, 40), tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # where Pillow warns, which is an error here
+    assert load_image(tmp_path / "a.png").shape == (1, 3, 30, 40)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)  # and at twice as many it refuses
+    with pytest.raises(ValueError, match=r"a\.png: more than 0 megapixels; make it smaller first"):
+        load_image(tmp_path / "a.png")
+
+
 def test_damaged_exif_says_nothing_of_the_pixels(tmp_path):
     width = struct.pack(">HHI4s", 0x0100, 2, 4, b"abc\0")  # text, where a number belongs
     turned = struct.pack(">HHIHH", 0x0112, 3, 1, 6, 0)

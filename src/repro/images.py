@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,7 +77,8 @@ def load_image(path: str | Path, size: int | None = None) -> Tensor:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is not a picture, or is damaged, or ``size`` is not positive.
+        ValueError: the file is not a picture, is damaged or has more than 178 megapixels, or ``size`` is not
+            positive.
     """
     image, alpha, _ = load_picture(path)
     if alpha is not None:
@@ -95,13 +97,16 @@ def load_picture(path: str | Path) -> Picture:
             f"{path}: {'is a folder, not a picture' if path.is_dir() else 'no such file'}"
         )
     try:
-        with Image.open(path) as file:
-            file.load()
-            return Picture(*_split(file), _jpeg_quality(file))
+        with warnings.catch_warnings():  # it warns at 89 megapixels, and telephones have more
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as file:
+                file.load()
+                return Picture(*_split(file), _jpeg_quality(file))
     except UnidentifiedImageError:
         raise ValueError(f"{path}: not a picture in a format that Pillow reads") from None
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"{path}: {error}") from None
+    except Image.DecompressionBombError:
+        limit = 2 * Image.MAX_IMAGE_PIXELS // 10**6
+        raise ValueError(f"{path}: more than {limit} megapixels; make it smaller first") from None
     except _DAMAGED as error:
         raise ValueError(f"{path}: the picture is damaged or cannot be read ({error})") from None
 
