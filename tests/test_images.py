@@ -66,6 +66,14 @@ def test_exif_orientation_is_applied(tmp_path, orientation, undo):
     np.testing.assert_array_equal(to_array(load_image(tmp_path / "a.png")), undo(_pixels()))
 
 
+def test_a_side_that_is_too_long_for_the_format(tmp_path):
+    for suffix, side in ((".webp", 16_383), (".jpg", 65_500)):
+        save_image(torch.rand(1, 3, 1, side), tmp_path / f"a{suffix}")
+        with pytest.raises(ValueError, match=rf"b\{suffix}: a side of {side + 1} px is too long .*use \.png"):
+            save_image(torch.rand(1, 3, side + 1, 1), tmp_path / f"b{suffix}")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jpg", "a.webp"]
+
+
 def test_very_large_pictures(tmp_path, monkeypatch):
     save_image(torch.rand(1, 3, 30, 40), tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # where Pillow warns, which is an error here

@@ -20,6 +20,7 @@ from torch import Tensor
 from .files import atomic_path
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
+LARGEST_SIDE = {".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383}  # in pixels, where the format has a limit
 
 # Pillow's ways of saying that a file is damaged.
 _DAMAGED = (OSError, SyntaxError, EOFError, ValueError, TypeError, KeyError, IndexError, struct.error)
@@ -224,7 +225,8 @@ def save_image(image: Tensor, path: str | Path, quality: int = 95, alpha: Tensor
         alpha: opacity, (1, 1, H, W); in a format that has none the image is laid over white.
 
     Raises:
-        ValueError: unknown suffix, more than one image, or values that are not finite.
+        ValueError: unknown suffix, a side that is too long for the format, more than one image, or values
+            that are not finite.
         OSError: the folder cannot be written to.
     """
     path = Path(path)
@@ -233,6 +235,9 @@ def save_image(image: Tensor, path: str | Path, quality: int = 95, alpha: Tensor
         raise ValueError(
             f"{path}: cannot write {path.suffix or 'a name without suffix'!r}; use one of {SUFFIXES}"
         )
+    side, limit = max(image.shape[-2:]), LARGEST_SIDE.get(suffix)
+    if limit and side > limit:
+        raise ValueError(f"{path}: a side of {side} px is too long for {suffix} ({limit} px); use .png")
     if alpha is not None and suffix not in (".png", ".webp", ".tif", ".tiff"):
         image, alpha = over_white(image.clamp(0, 1), alpha.to(image)), None
     picture = Image.fromarray(to_array(image))
