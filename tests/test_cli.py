@@ -241,7 +241,7 @@ def test_train_says_in_one_line_what_does_not_fit(photos, tmp_path, monkeypatch,
     recipe.write_text(RECIPE)
     (tmp_path / "empty").mkdir()
     run.mkdir()
-    (run / "run.json").write_text("{}")
+    (run / "history.jsonl").write_text('{"step": 1}\n')
     small = (recipe, "--photos", photos, "-o", tmp_path / "new", "--precision", "no")
     cases = [
         ((), ["--photos FOLDER", "--resume FOLDER"]),

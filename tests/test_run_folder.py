@@ -58,6 +58,8 @@ def test_description_says_what_is_wrong(run, tmp_path):
         run.path.joinpath("run.json").write_text(other)
         with pytest.raises(ValueError, match=r"run\.json: not of a run of this program"):
             run.description()
+        with pytest.raises(ValueError, match=r"run\.json: not of a run of this program"):
+            run.create({})
 
 
 def test_checkpoint_round_trip(run):

@@ -48,6 +48,7 @@ class RunFolder:
 
         Raises:
             FileExistsError: the folder holds a run already; the message says how to go on with it.
+            ValueError: it holds a ``run.json`` of another program.
         """
         # One that failed before its first step has nothing to lose.
         if self.checkpoint.exists() or read_history(self.path):
@@ -55,6 +56,8 @@ class RunFolder:
                 f"{self.path} holds a run already; go on with it (repro train --resume {self.path}), or "
                 "give another folder"
             )
+        if (self.path / "run.json").exists():
+            self.description()  # of ours, or it stays
         self.path.mkdir(parents=True, exist_ok=True)
         self._write_json("run.json", description)
 
