@@ -26,7 +26,7 @@ def test_what_is_no_file_is_no_photo(photos, tmp_path):
     (folder / "a folder.png").mkdir()
     (folder / "gone.png").symlink_to(tmp_path / "nowhere.png")
     assert list_photos(folder) == photos
-    odd = Path(os.fsdecode(bytes(folder) + b"/caf\xe9.png"))  # not UTF-8
+    odd = Path(os.fsdecode(bytes(folder) + b"/\xe9.png"))  # not UTF-8
     odd.write_bytes(photos[0].read_bytes())
     assert len(list_photos(folder)) == 5
     assert data_hash(list_photos(folder)) != data_hash(photos)
