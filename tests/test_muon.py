@@ -33,6 +33,16 @@ def test_singular_vectors_stay_and_singular_values_come_near_one(shape):
     assert torch.allclose(rotated, torch.diag(values), atol=1e-4)
 
 
+def test_more_filters_than_inputs():
+    net = torch.nn.Conv2d(1, 40, 3)
+    optimizer = Muon(net, 1e-2)
+    give_gradients(net, 0)
+    before = net.weight.detach().clone()
+    optimizer.step()
+    moved = (net.weight.detach() - before).flatten(1)
+    assert torch.linalg.svdvals(moved / moved.norm()).min() > 0.2  # along all singular vectors alike
+
+
 def test_zeros_stay_zeros():
     assert torch.equal(orthogonalized(torch.zeros(3, 5)), torch.zeros(3, 5))
 

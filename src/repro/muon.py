@@ -51,7 +51,7 @@ class Muon(torch.optim.Optimizer):
             state["momentum"] = torch.zeros_like(gradient)
         state["momentum"].lerp_(gradient, 1 - _MOMENTUM)
         matrix = gradient.lerp(state["momentum"], _MOMENTUM).flatten(1)  # Nesterov's look ahead
-        return (0.2 * max(matrix.shape) ** 0.5 * orthogonalized(matrix)).view(gradient.shape)
+        return (0.2 * max(matrix.shape) ** 0.5 * orthogonalized(matrix)).reshape(gradient.shape)
 
     def _adam(self, gradient: Tensor, state: dict[str, Tensor]) -> Tensor:
         if not state:

@@ -43,6 +43,11 @@ class RunFolder:
         self.history = self.path / "history.jsonl"
         self._events: Any = None
 
+    @property
+    def begun(self) -> bool:
+        """Whether a run was begun there."""
+        return (self.path / "run.json").is_file()
+
     def create(self, description: Mapping[str, Any]) -> None:
         """Begin a run: write ``run.json``.
 
@@ -56,7 +61,7 @@ class RunFolder:
                 f"{self.path} holds a run already; go on with it (repro train --resume {self.path}), or "
                 "give another folder"
             )
-        if (self.path / "run.json").exists():
+        if self.begun:
             self.description()  # of ours, or it stays
         self.path.mkdir(parents=True, exist_ok=True)
         self._write_json("run.json", description)
@@ -69,7 +74,7 @@ class RunFolder:
             ValueError: the file is damaged, or of another program.
         """
         path = self.path / "run.json"
-        if not path.is_file():
+        if not self.begun:
             raise FileNotFoundError(f"{self.path}: holds no run (no run.json)")
         try:
             description = json.loads(path.read_text(encoding="utf-8"))

@@ -131,7 +131,8 @@ class Trainer:
         self.run = RunFolder(folder)
         if isinstance(photos, (str, Path)) and _inside(folder, photos):
             raise ValueError(f"{folder} lies among the photos of {photos}; give another folder for the run")
-        if resume and recipe.loss_network == "auto":  # what it was then; weights may have come since
+        # What it was when the run began; weights may have come since. Other machines need not see the folder.
+        if resume and recipe.loss_network == "auto" and self.run.begun:
             recipe = replace(recipe, loss_network=self.run.description()["loss_network"]["name"])
         loss_network = LossNetwork(recipe.loss_network)
         recipe = replace(_from_anywhere(recipe), loss_network=loss_network.name)
@@ -156,9 +157,8 @@ class Trainer:
         network = build_network(recipe).to(memory_format=self.layout)
         if recipe.start_from and not (resume and self.run.checkpoint.is_file()):
             self._start_from(network, recipe.start_from)
-        training_loader(
-            train_paths, recipe.training, recipe.seed, 0, 0, processes
-        )  # what does not fit is found
+        # Photos or a batch that will not do are found before there is a run.
+        training_loader(train_paths, recipe.training, recipe.seed, 0, 0, processes)
         optimizer = build_optimizer(recipe.training, network)
         if self.is_main:  # everything that the recipe asks for could be made
             self._begin(paths, photos, train_paths, held_out, loss_network, style, resume)
