@@ -16,7 +16,7 @@ from .trained_styles import names_of_styles, trained_style
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "smoke": {"size": 32, "photos": 2, "iterations": 6},
-    "book": {"size": 128, "photos": 5, "iterations": 50},
+    "book": {"size": 128, "photos": 3, "iterations": 50},
     "paper": {"size": 256, "photos": 20, "iterations": 50},
 }
 
