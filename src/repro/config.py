@@ -141,7 +141,7 @@ class TrainingConfig:
     optimizer: str = _source(
         paper="section 4.1: Adam",
         reference="train.lua: Adam",
-        modern="Adam; some recipes take Muon (Jordan et al. 2024)",
+        modern="Adam; a recipe may choose Muon (Jordan et al. 2024)",
     )
     learning_rate: float = _source(
         paper="section 4.1: 1e-3",

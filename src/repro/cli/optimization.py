@@ -34,11 +34,12 @@ def transfer_style(
 ) -> None:
     """Give a photo the style of a picture by optimisation (the method of Gatys et al., the baseline)."""
     from ..config import REFERENCE
+    from ..experiments.common import device
     from ..images import load_image, save_image
     from ..optimize_image import transfer_style as run
 
     check_output(output, overwrite)
-    photo, picture = load_image(content, size).to(_device()), load_image(style, style_size).to(_device())
+    photo, picture = load_image(content, size).to(device()), load_image(style, style_size).to(device())
     network = _load_network(loss_network)
     loss = REFERENCE.style.loss.restrict(network.layers)
     missing = set(REFERENCE.style.loss.style_layers) - set(loss.style_layers)
@@ -67,11 +68,12 @@ def invert(
     overwrite: Overwrite = False,
 ) -> None:
     """Rebuild a photo from what one layer of the loss network says of it (Fig. 3)."""
+    from ..experiments.common import device
     from ..images import load_image, save_image
     from ..optimize_image import invert_features
 
     check_output(output, overwrite)
-    image = load_image(photo, size).to(_device())
+    image = load_image(photo, size).to(device())
     result = invert_features(
         image, layer, _load_network(loss_network, [layer]), iterations, seed=seed, progress=True
     )
@@ -79,16 +81,11 @@ def invert(
     _report(result.history["total"], output)
 
 
-def _device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def _load_network(name: str, layers: list[str] | None = None):
+    from ..experiments.common import device
     from ..loss_network import LossNetwork
 
-    network = LossNetwork(name, layers).to(_device())
+    network = LossNetwork(name, layers).to(device())
     note = ""
     if name == "auto" and network.name == "pocket":
         note = "; VGG-16 itself: --loss-network vgg16 downloads it once"
