@@ -10,7 +10,7 @@ import torch
 
 from repro.config import MODERN
 from repro.data import RandomCrops, data_hash, list_photos, split, training_loader
-from repro.images import load_image, resize, save_image
+from repro.images import center_crop, load_image, resize, save_image
 
 
 @pytest.fixture
@@ -129,18 +129,34 @@ def test_every_photo_comes_once_an_epoch(tmp_path, astronaut):
     assert drawn[:5] != paths or drawn[5:] != paths
 
 
-def test_three_ways_to_cut(photos):
+def test_ways_to_cut(photos):
     image = load_image(photos[0])
     whole = RandomCrops(photos[:1], 32, 1, crop="whole", mirror=False)[0]
     assert torch.allclose(whole, resize(image, (32, 32))[0])
     patch = RandomCrops(photos[:1], 32, 1, crop="patch", mirror=False)[0]
     windows = image[0].unfold(1, 32, 1).unfold(2, 32, 1).permute(1, 2, 0, 3, 4)
     assert (windows == patch).all(dim=(2, 3, 4)).sum() == 1  # pixels as they are
-    with pytest.raises(ValueError, match="'random', 'patch' or 'whole'"):
+    with pytest.raises(ValueError, match="'random', 'zoom', 'patch' or 'whole'"):
         RandomCrops(photos, 32, 1, crop="centre")
 
 
-@pytest.mark.parametrize("crop", ["random", "patch", "whole"])
+def test_zoom_enlarges_half_of_the_pieces_up_to_four_times(tmp_path):
+    noise = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    save_image(noise, tmp_path / "noise.png")
+
+    def roughness(crop):
+        pieces = RandomCrops([tmp_path / "noise.png"], 32, 200, crop=crop, scale=(1.0, 1.0))
+        return torch.stack([pieces[i].diff(dim=-1).std() for i in range(200)])
+
+    zoomed, random = roughness("zoom"), roughness("random")
+    assert random.std() < 0.01  # all of them the whole photo at half of its size
+    enlarged = (zoomed - random.mean()).abs() > 0.01
+    assert 70 < enlarged.sum() < 130
+    four_times = center_crop(noise[..., :8, :8], 32).diff(dim=-1).std()
+    assert four_times / 2 < zoomed.min() < 2 * four_times
+
+
+@pytest.mark.parametrize("crop", ["random", "zoom", "patch", "whole"])
 def test_the_first_items_can_have_half_the_size(photos, crop):
     crops = RandomCrops(photos, 24, length=6, crop=crop, half_size_items=4)
     assert [tuple(crops[i].shape) for i in range(6)] == [(3, 12, 12)] * 4 + [(3, 24, 24)] * 2

@@ -153,7 +153,7 @@ def test_overrides_by_dotted_key(write):
         ({"name": ""}, r"name is ''"),
         ({"training.optimizer": "sgd"}, r"training\.optimizer is 'sgd'; use adam or muon"),
         ({"training.schedule": "linear"}, r"training\.schedule is 'linear'; use constant or cosine"),
-        ({"training.crop": "centre"}, r"training\.crop is 'centre'; use random or patch or whole"),
+        ({"training.crop": "centre"}, r"training\.crop is 'centre'; use random or zoom or patch or whole"),
         ({"loss.style_reduction": "max"}, r"loss\.style_reduction is 'max'; use sum or mean"),
         ({"loss.pixel_error": "huber"}, r"loss\.pixel_error is 'huber'; use squared or absolute"),
         ({"start_from": 3}, r"start_from: expected str, such as '', got 3"),

@@ -157,7 +157,8 @@ class TrainingConfig:
         paper="section 4.1: photos resized to 256 x 256, ours without keeping the aspect ratio, which is not "
         "stated; section 4.2: patches of 288 x 288",
         reference="make_style_dataset.py: resized without keeping the aspect ratio",
-        modern="random squares of 60 to 100 % of the shorter side, resized; patches for super-resolution",
+        modern="random squares of 60 to 100 % of the shorter side, resized; patches for super-resolution; a "
+        "recipe may choose zoom, where half of the squares are small ones enlarged",
     )
     mirror: bool = _source(
         paper="not mentioned",

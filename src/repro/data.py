@@ -79,9 +79,10 @@ class RandomCrops(Dataset):
         length: how many items there are, over any number of epochs.
         seed: of order, position and mirroring.
         crop: "random", a square whose side is a random share of the photo's shorter side, resized (never
-            enlarged); "patch", ``size`` by ``size`` pixels as they are; "whole", the photo resized without
-            keeping its aspect ratio, as the released code does.
-        scale: of "random", the lowest and highest share.
+            enlarged); "zoom", the same for half of them, the others a smaller square enlarged up to four times,
+            as smooth as large photos are; "patch", ``size`` by ``size`` pixels as they are; "whole", the photo
+            resized without keeping its aspect ratio, as the released code does.
+        scale: of "random" and "zoom", the lowest and highest share.
         mirror: turn half of them left to right.
         half_size_items: the first so many items have half of ``size``.
     """
@@ -92,13 +93,13 @@ class RandomCrops(Dataset):
         size: int,
         length: int,
         seed: int = 0,
-        crop: Literal["random", "patch", "whole"] = "random",
+        crop: Literal["random", "zoom", "patch", "whole"] = "random",
         scale: tuple[float, float] = (0.35, 1.0),
         mirror: bool = True,
         half_size_items: int = 0,
     ) -> None:
-        if crop not in ("random", "patch", "whole"):
-            raise ValueError(f"crop: expected 'random', 'patch' or 'whole', got {crop!r}")
+        if crop not in ("random", "zoom", "patch", "whole"):
+            raise ValueError(f"crop: expected 'random', 'zoom', 'patch' or 'whole', got {crop!r}")
         self.paths, self.size, self.length, self.seed = list(paths), size, length, seed
         self.crop, self.scale, self.mirror = crop, scale, mirror
         self.half_size_items = half_size_items
@@ -144,8 +145,10 @@ class RandomCrops(Dataset):
     def _cut(self, image: Tensor, size: int, rng: np.random.Generator) -> Tensor:
         if self.crop != "whole":
             shortest = min(image.shape[-2:])
-            share = rng.uniform(*self.scale) if self.crop == "random" else 0.0
+            share = rng.uniform(*self.scale) if self.crop in ("random", "zoom") else 0.0
             side = min(shortest, max(size, round(shortest * share)))
+            if self.crop == "zoom" and rng.random() < 0.5:
+                side = round(size / 4 ** rng.random())
             top = rng.integers(image.shape[-2] - side + 1)
             left = rng.integers(image.shape[-1] - side + 1)
             image = image[..., top : top + side, left : left + side]

@@ -272,7 +272,7 @@ def _check(recipe: Recipe, source: str) -> None:
     choices = {
         "training.optimizer": (training.optimizer, ("adam", "muon")),
         "training.schedule": (training.schedule, ("constant", "cosine")),
-        "training.crop": (training.crop, ("random", "patch", "whole")),
+        "training.crop": (training.crop, ("random", "zoom", "patch", "whole")),
         "loss.style_reduction": (recipe.loss.style_reduction, get_args(StyleReduction)),
         "loss.pixel_error": (recipe.loss.pixel_error, get_args(PixelError)),
         "loss.tv_reduction": (recipe.loss.tv_reduction, get_args(TVReduction)),
