@@ -79,9 +79,9 @@ class RandomCrops(Dataset):
         length: how many items there are, over any number of epochs.
         seed: of order, position and mirroring.
         crop: "random", a square whose side is a random share of the photo's shorter side, resized (never
-            enlarged); "zoom", the same for half of them, the others a smaller square enlarged up to four times,
-            as smooth as large photos are; "patch", ``size`` by ``size`` pixels as they are; "whole", the photo
-            resized without keeping its aspect ratio, as the released code does.
+            enlarged); "zoom", the same for half of them, the others a smaller square enlarged up to four
+            times, as smooth as large photos are; "patch", ``size`` by ``size`` pixels as they are; "whole",
+            the photo resized without keeping its aspect ratio, as the released code does.
         scale: of "random" and "zoom", the lowest and highest share.
         mirror: turn half of them left to right.
         half_size_items: the first so many items have half of ``size``.
