@@ -5,8 +5,6 @@ One convention everywhere in ``repro``: an image is a float32 tensor of shape (N
 
 from __future__ import annotations
 
-import io
-import struct
 import warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -14,25 +12,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from .decoding import DAMAGED, decode, jpeg_quality
 from .files import atomic_path
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 LARGEST_SIDE = {".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383}  # in pixels, where the format has a limit
-
-# Pillow's ways of saying that a file is damaged.
-_DAMAGED = (OSError, SyntaxError, EOFError, ValueError, TypeError, KeyError, IndexError, struct.error)
-_UPRIGHT = {  # by EXIF's number for the orientation; 1 is upright
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 def check_image(image: Tensor, what: str = "image") -> None:
@@ -102,90 +89,25 @@ def load_picture(path: str | Path) -> Picture:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as file:
                 file.load()
-                return Picture(*_split(file), _jpeg_quality(file))
+                return Picture(*decode(file), jpeg_quality(file))
     except UnidentifiedImageError:
         raise ValueError(f"{path}: not a picture in a format that Pillow reads") from None
     except Image.DecompressionBombError:
         limit = 2 * Image.MAX_IMAGE_PIXELS // 10**6
         raise ValueError(f"{path}: more than {limit} megapixels; make it smaller first") from None
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise ValueError(f"{path}: the picture is damaged or cannot be read ({error})") from None
 
 
 def from_pil(picture: Image.Image) -> Tensor:
     """Convert a Pillow picture of any mode to an image, (1, 3, H, W); see :func:`load_image`."""
-    image, alpha = _split(picture)
+    image, alpha = decode(picture)
     return image if alpha is None else over_white(image, alpha)
 
 
 def over_white(image: Tensor, alpha: Tensor) -> Tensor:
     """Lay (N, 3, H, W) over white where ``alpha``, (N, 1, H, W), is below 1; rounded to 8 bits."""
     return (255 * (image * alpha + (1 - alpha))).round() / 255
-
-
-def _upright(picture: Image.Image) -> Image.Image:
-    """Turn a picture the way its EXIF says; damaged EXIF says nothing."""
-    try:
-        orientation = picture.getexif().get(ExifTags.Base.Orientation)
-    except _DAMAGED:
-        return picture
-    method = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
-    return picture if method is None else picture.transpose(method)
-
-
-def _split(picture: Image.Image) -> tuple[Tensor, Tensor | None]:
-    """Return a Pillow picture's colours, (1, 3, H, W), and opacity, (1, 1, H, W) or None."""
-    picture = _upright(picture)
-    if picture.mode.startswith(("I", "F")):  # 16 or 32 bits a sample, always greyscale
-        values = np.asarray(picture, dtype=np.float32)
-        top = 65535.0 if picture.mode.startswith("I") else max(1.0, float(values.max()))
-        grey = torch.from_numpy(np.clip(values / top, 0.0, 1.0))
-        return grey.expand(1, 3, *grey.shape).contiguous(), None
-    transparent = picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info
-    if transparent:
-        picture = picture.convert("RGBA")
-    elif picture.mode == "P":
-        picture = picture.convert("RGB")
-    pixels = np.array(_to_srgb(picture).convert("RGBA" if transparent else "RGB"))
-    image = from_array(pixels[..., :3])
-    if not transparent or (pixels[..., 3] == 255).all():
-        return image, None
-    return image, torch.from_numpy(pixels[..., 3].astype(np.float32) / 255)[None, None]
-
-
-def _to_srgb(picture: Image.Image) -> Image.Image:
-    profile = picture.info.get("icc_profile")
-    if not profile or picture.mode not in ("RGB", "RGBA", "CMYK", "L"):
-        return picture
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        mode = "RGBA" if picture.mode == "RGBA" else "RGB"
-        return ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode=mode)
-    except (ImageCms.PyCMSError, OSError):  # a broken profile: the numbers as they are are better than none
-        return picture
-
-
-# The luminance table of the JPEG standard (ITU-T T.81, Table K.1) by rows. A quality of 50 is this table;
-# libjpeg makes the others from it by a factor.
-_LUMINANCE = np.array(
-    [
-        16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55,
-        14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62,
-        18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92,
-        49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99,
-    ]
-)  # fmt: skip
-
-
-def _jpeg_quality(picture: Image.Image) -> int | None:
-    """Return the quality, 1 to 100, whose quantisation table is nearest to that of a JPEG file."""
-    table = (getattr(picture, "quantization", None) or {}).get(0)
-    if table is None or len(table) != 64:
-        return None
-    quality = np.arange(1, 101)
-    percent = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)
-    tables = np.clip((_LUMINANCE * percent[:, None] + 50) // 100, 1, 255)
-    return int(quality[np.abs(tables - np.array(table)).sum(1).argmin()])
 
 
 def from_array(array: np.ndarray) -> Tensor:
