@@ -134,6 +134,21 @@ def test_the_objective_is_that_of_the_network_as_far_as_the_layers_reach(style):
     assert described["loss_network"]["name"] == "vgg16"
 
 
+def test_total_variation_weighs_as_in_training_at_every_size(style):
+    trained = trained_styles.trained_style(style, "pocket")
+    small = torch.rand(1, 3, trained.trained_at, trained.trained_at)
+    large = torch.rand(1, 3, 2 * trained.trained_at, 2 * trained.trained_at)
+    assert trained.loss_for(small) == trained.loss
+    assert trained.loss_for(large).tv_weight == pytest.approx(trained.loss.tv_weight / 4)
+    stripes = torch.tensor([0.0, 0.0, 1.0, 1.0])[torch.arange(2 * trained.trained_at) % 4]
+    terms = []
+    for image in (small, large):
+        pattern = stripes[: image.shape[-1]].expand_as(image)
+        terms.append(trained.objective(image)(pattern)["tv"].item())
+    assert terms[0] > 0
+    assert terms[1] == pytest.approx(terms[0], rel=0.1)  # borders
+
+
 def test_the_objective_of_the_photo_and_the_crossing(smoke):
     found = _content(smoke("objective_curve"))["data"]["sizes"][0]
     means = found["baseline"]["mean"]

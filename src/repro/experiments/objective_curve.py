@@ -40,6 +40,9 @@ def run(
 ) -> Result:
     """Minimise the objective of a trained network by the baseline, photo by photo, and compare.
 
+    At every size its terms weigh against each other as in training; see
+    :meth:`repro.experiments.trained_styles.TrainedStyle.loss_for`.
+
     Args:
         data: a folder of photos, the first of which are taken; default those that come with scikit-image,
             of which there are five.
@@ -95,7 +98,8 @@ def compare(style: TrainedStyle, photos: dict[str, Tensor], iterations: int) -> 
         objective = style.objective(content)
         own.append(style.value(objective, style.result(content)))
         contents.append(style.value(objective, content))
-        found = transfer_style(content, style.picture, style.loss_network, style.loss, iterations, seed=SEED)
+        loss = style.loss_for(content)
+        found = transfer_style(content, style.picture, style.loss_network, loss, iterations, seed=SEED)
         curve = found.history["total"]
         curves.append(curve + curve[-1:] * (iterations + 1 - len(curve)))  # it may end early, where it stays
     means = [moments(values) for values in zip(*curves, strict=True)]

@@ -44,9 +44,8 @@ def run(scale: str = "book", loss_network: str = "auto", styles: Sequence[str] |
         described.append(style.describe())
         for size in chosen["sizes"]:
             for name, content in squares(chosen["photos"], size).items():
-                found = transfer_style(
-                    content, style.picture, style.loss_network, style.loss, chosen["iterations"], seed=SEED
-                )
+                loss, count = style.loss_for(content), chosen["iterations"]
+                found = transfer_style(content, style.picture, style.loss_network, loss, count, seed=SEED)
                 images = {"content": content, "baseline": found.image, "network": style.result(content)}
                 objective = style.objective(content)
                 values = {key: rounded(style.value(objective, image)) for key, image in images.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ class TrainedStyle:
         picture: (1, 3, H, W), the style picture at the size that it was trained with.
         loss_network: with the layers of the objective that its weights reach.
         loss: layers and weights of the objective, the network's own as far as the loss network has them.
+        trained_at: side in pixels of the pieces that it was trained on.
     """
 
     name: str
@@ -43,10 +44,21 @@ class TrainedStyle:
     picture: Tensor
     loss_network: LossNetwork
     loss: LossConfig
+    trained_at: int
+
+    def loss_for(self, content: Tensor) -> LossConfig:
+        """Return layers and weights of the objective for a content image of this size.
+
+        The total variation is a sum over pixels, all other terms are means. So that the terms weigh against
+        each other at every size as they did in training, its weight falls as the number of pixels rises. What
+        the paper did, which compares sizes in Fig. 5, is not stated.
+        """
+        height, width = content.shape[-2:]
+        return replace(self.loss, tv_weight=self.loss.tv_weight * self.trained_at**2 / (height * width))
 
     def objective(self, content: Tensor) -> PerceptualLoss:
         """Return the objective (Eq. 5) for a content image, the same as that of the baseline."""
-        objective = PerceptualLoss(self.loss_network, **self.loss.arguments())
+        objective = PerceptualLoss(self.loss_network, **self.loss_for(content).arguments())
         objective.set_targets(content=content, style=self.picture)
         return objective
 
@@ -72,7 +84,7 @@ class TrainedStyle:
             "content_layers": dict(self.loss.content_layers),
             "style_layers": dict(self.loss.style_layers),
             "tv_weight": self.loss.tv_weight,
-            "trained_at": self.network.recipe["training"]["size"],
+            "trained_at": self.trained_at,
             "loss_network": describe(self.loss_network),
         }
 
@@ -99,7 +111,7 @@ def trained_style(source: str | Path, loss_network: str = "auto") -> TrainedStyl
     judge = load_loss_network(loss_network, layers)
     recipe = restrict(recipe, judge, lambda line: None)
     picture = load_style(recipe.style).to(device())
-    return TrainedStyle(recipe.name, network.to(device()), picture, judge, recipe.loss)
+    return TrainedStyle(recipe.name, network.to(device()), picture, judge, recipe.loss, recipe.training.size)
 
 
 def names_of_styles(names: Sequence[str] | None = None) -> list[str]:
