@@ -690,6 +690,23 @@ def test_x8_can_start_from_x4(photos, tmp_path, capsys):
         run(sr_recipe(start_from=str(tmp_path / "x8")), photos, tmp_path / "again")
 
 
+def test_a_network_can_start_from_a_narrower_one(photos, tmp_path, capsys):
+    save_image(torch.rand(1, 3, 32, 32), tmp_path / "drawing.png")
+    picture = str(tmp_path / "drawing.png")
+    options = {"training__steps": 1, "training__learning_rate": 1e-12}
+    narrow = run(style_recipe(picture, **options), photos, tmp_path / "narrow").network
+    wider = {"start_from": str(tmp_path / "narrow"), "network__width": 0.3, **options}
+    wide = run(style_recipe(picture, **wider), photos, tmp_path / "wide", progress=True).network
+    assert "has fewer filters: the others begin anew" in capsys.readouterr().err
+    assert wide.layers.down2.conv.out_channels > narrow.layers.down2.conv.out_channels
+    image = torch.rand(1, 3, 24, 24)
+    with torch.no_grad():
+        torch.testing.assert_close(wide(image), narrow(image), rtol=0, atol=1e-5)
+    back = {"start_from": str(tmp_path / "wide"), **options}
+    with pytest.raises(AssetError, match=r"has shape .*, expected"):
+        run(style_recipe(picture, **back), photos, tmp_path / "back")
+
+
 def test_final_weights_are_those_of_the_network(finished):
     result, recipe, _ = finished
     assert not result.network.training

@@ -41,6 +41,7 @@ from .run_folder import Meter, RunFolder, provenance, read_history
 from .runtime import any_process, caught_signals, make_accelerator
 from .transform_nets import StyleTransferNet, SuperResolutionNet
 from .weight_files import load_weights
+from .widen import widened
 
 
 class TrainingStopped(Exception):
@@ -189,12 +190,14 @@ class Trainer:
             tqdm.write(line, file=sys.stderr)
 
     def _start_from(self, network: torch.nn.Module, source: str) -> None:
-        """Copy the weights of a trained network; layers that only the new one has begin as they would."""
-        known = load_network(source).state_dict()
-        new = sorted({key.rpartition(".")[0] for key in network.state_dict().keys() - known.keys()})
-        load_weights(network, network.state_dict() | known, source)
+        """Copy the weights of a trained network; layers and filters that only the new one has begin anew."""
+        known, own = load_network(source).state_dict(), network.state_dict()
+        new = sorted({key.rpartition(".")[0] for key in own.keys() - known.keys()})
+        load_weights(network, widened(known, network), source)
         if new:
             self.say(f"{source} has no {', '.join(new)}: they begin anew")
+        if any(known[key].shape != own[key].shape for key in known):
+            self.say(f"{source} has fewer filters: the others begin anew")
 
     def fit(self) -> None:
         """Make the steps that are left."""

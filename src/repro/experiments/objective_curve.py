@@ -19,11 +19,10 @@ from tqdm import tqdm
 from ..assets import PHOTOS, photo
 from ..data import data_hash, list_photos
 from ..images import center_crop, load_image
-from ..optimize_image import transfer_style
+from .baseline_curves import SEED, baseline_curve
 from .common import Result, describe_pictures, device, rounded, settings
 from .trained_styles import TrainedStyle, first_style, trained_style
 
-SEED = 0
 SETTINGS: dict[str, dict[str, Any]] = {
     "smoke": {"photos": {32: 2}, "iterations": 6},  # how many, by size
     "book": {"photos": {256: 2, 512: 2, 1024: 1}, "iterations": 60},
@@ -54,7 +53,8 @@ def run(
         ``data["sizes"]``, for each size ``baseline``, mean and standard deviation over the photos after each
         iteration; ``network`` and ``content``, mean and standard deviation of the network's result and of the
         photo itself; ``crossing``, the first iteration after which the baseline's mean is no higher than the
-        network's (None if never), and ``crossings`` of each photo.
+        network's (None if never), and ``crossings`` of each photo; ``baselines_kept``, how many of the
+        baseline's curves were on this machine already (:mod:`repro.experiments.baseline_curves`).
 
     Raises:
         ValueError: unknown scale, loss network or network, or no network comes with the package.
@@ -93,15 +93,14 @@ def describe_photos(count: int, size: int, data: str | Path | None) -> dict[str,
 
 def compare(style: TrainedStyle, photos: dict[str, Tensor], iterations: int) -> dict[str, Any]:
     """Return the baseline's objective over its iterations, the network's and the photos'; see :func:`run`."""
-    curves, own, contents = [], [], []
+    curves, own, contents, kept = [], [], [], 0
     for content in tqdm(photos.values(), style.name, unit="photo", leave=False, disable=None):
         objective = style.objective(content)
         own.append(style.value(objective, style.result(content)))
         contents.append(style.value(objective, content))
-        loss = style.loss_for(content)
-        found = transfer_style(content, style.picture, style.loss_network, loss, iterations, seed=SEED)
-        curve = found.history["total"]
-        curves.append(curve + curve[-1:] * (iterations + 1 - len(curve)))  # it may end early, where it stays
+        curve, was_kept = baseline_curve(style, content, iterations)
+        curves.append(curve)
+        kept += was_kept
     means = [moments(values) for values in zip(*curves, strict=True)]
     baseline = {key: [moment[key] for moment in means] for key in ("mean", "deviation")}
     return {
@@ -110,6 +109,7 @@ def compare(style: TrainedStyle, photos: dict[str, Tensor], iterations: int) -> 
         "content": moments(contents),
         "crossing": crossing(baseline["mean"], statistics.fmean(own)),
         "crossings": [crossing(curve, value) for curve, value in zip(curves, own, strict=True)],
+        "baselines_kept": kept,
     }
 
 

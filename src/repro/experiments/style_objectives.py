@@ -10,8 +10,9 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
+from .baseline_curves import SEED
 from .common import Result, settings
-from .objective_curve import SEED, compare, describe_photos, photos_of
+from .objective_curve import compare, describe_photos, photos_of
 from .trained_styles import names_of_styles, trained_style
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -39,7 +40,8 @@ def run(
         ``data["rows"]``, for each style mean and standard deviation over the photos of the objective of
         ``content`` (the photo itself), ``network``, and ``baseline`` after the iterations named in
         ``data["after"]``; ``crossing``, the first iteration after which the baseline's mean is no higher than
-        the network's (None if never), and ``crossings`` of each photo.
+        the network's (None if never), ``crossings`` of each photo, and ``baselines_kept``, how many of the
+        baseline's curves were on this machine already (:mod:`repro.experiments.baseline_curves`).
 
     Raises:
         ValueError: unknown scale, loss network or network, or no network comes with the package.
