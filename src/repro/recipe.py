@@ -12,7 +12,7 @@ and with everything that can be said::
     preset = "modern"                 # or "paper", "reference"
     loss_network = "vgg16"
     seed = 0
-    start_from = ""                   # a trained network, of as many filters or fewer: a name, a file or a run
+    start_from = ""                   # a trained network, as wide or narrower: a name, a file or a run
 
     [style]                           # of the task "style"
     picture = "great_wave"            # a file, a painting of repro.assets or a pattern of repro.patterns
