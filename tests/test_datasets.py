@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from repro import data, datasets
+from repro import data, datasets, downloads
 from repro.assets import AssetError, cache_dir
 from repro.files import sha256
 
@@ -81,8 +81,8 @@ class Server(ThreadingHTTPServer):
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(datasets, "PAUSES", (0, 0, 0))
-    monkeypatch.setattr(datasets, "CHUNK", 4096)
+    monkeypatch.setattr(downloads, "PAUSES", (0, 0, 0))
+    monkeypatch.setattr(downloads, "CHUNK", 4096)
     server = Server(("127.0.0.1", 0), Handler)
     server.files, server.faults, server.requests, server.ranges = {}, {}, [], True
     server.url = f"http://127.0.0.1:{server.server_port}/"
@@ -233,7 +233,7 @@ def test_attempts_end_where_nothing_more_comes_and_the_part_stays(server, publis
     with pytest.raises(AssetError, match=r"a\.png \(the connection was dropped\); what has come is kept"):
         datasets.get("tiny")
     # The first attempt brings something; then come as many in vain as there are pauses, and one more.
-    assert len(server.requests) == 1 + len(datasets.PAUSES) + 1
+    assert len(server.requests) == 1 + len(downloads.PAUSES) + 1
     kept = (folder / "a.png.part").read_bytes()
     assert len(kept) > len(picture(1)) // 4 and picture(1).startswith(kept)
 
@@ -342,7 +342,7 @@ def test_an_unpacking_that_was_broken_off_is_done_again_without_download(server,
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(datasets.zipfile.ZipFile, "extract", killed)
+        patch.setattr(downloads.zipfile.ZipFile, "extract", killed)
         datasets.get("tiny")
     with pytest.raises(AssetError):
         datasets.path("tiny")
@@ -397,10 +397,10 @@ def test_the_hashes_are_those_of_the_pictures(test_data, name):
 
 def run(*arguments, entry=None):
     """The command in a process of its own, with an entry more in its registry."""
-    code = "import sys; from repro import cli, datasets\n"
+    code = "import sys; from repro import cli, datasets, downloads\n"
     if entry:
         code += f"datasets.DATASETS['tiny'] = datasets.DataSet(**{vars(entry)!r})\n"
-    code += "datasets.PAUSES = (0.01,)\nsys.argv[0] = 'repro'; cli.main()"
+    code += "downloads.PAUSES = (0.01,)\nsys.argv[0] = 'repro'; cli.main()"
     command = [sys.executable, "-W", "error", "-c", code, *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 

@@ -8,27 +8,18 @@ stopped, in the same run or in a later one.
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import stat
-import time
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import requests
 from tqdm import tqdm
 
 from .assets import AssetError, cache_dir
+from .downloads import download, unpack
 from .files import atomic_path, sha256
-from .images import SUFFIXES
-
-# Seconds between attempts. The count starts again whenever more of the file has come than ever before.
-PAUSES = (1, 2, 4, 8, 15)
-TIMEOUT = (10, 60)  # seconds: to connect, and between two pieces of the body
-CHUNK = 1 << 16  # bytes; what has come of a chunk is lost when the connection drops
 
 _MARKER = "SOURCE.json"  # written last: its presence says that the data set is complete
 
@@ -192,7 +183,7 @@ def get(name: str, progress: bool = False) -> Path:
         _check_space(folder, data_set.size * (2 if archives else 1))
         _download_all(data_set, folder, name, progress)
         for archive in archives:
-            _unpack(archive, folder, progress)
+            unpack(archive, folder, progress)
         with atomic_path(folder / _MARKER) as temporary:
             facts = {key: getattr(data_set, key) for key in ("title", "url", "licence", "credit", "purpose")}
             temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
@@ -230,107 +221,4 @@ def _download_all(data_set: DataSet, folder: Path, name: str, progress: bool) ->
                 bar.update(target.stat().st_size)
             else:
                 target.parent.mkdir(parents=True, exist_ok=True)
-                _download(session, data_set.url + file, target, digest, bar)
-
-
-def _download(session: requests.Session, url: str, target: Path, digest: str, bar: tqdm) -> None:
-    """Download into ``target.part``, going on with what is there, check it, and move it to ``target``."""
-    part = target.with_name(target.name + ".part")
-    reached = _size(part)
-    bar.update(reached)
-    failures = 0
-    while True:
-        try:
-            _append(session, url, part, bar)
-            break
-        except requests.RequestException as error:
-            failures = 0 if _size(part) > reached else failures + 1
-            reached = max(reached, _size(part))
-            if failures > len(PAUSES):
-                raise AssetError(
-                    f"could not download {url} ({_reason(error)}); what has come is kept, try again later"
-                ) from None
-            bar.set_postfix_str(f"{_reason(error)}; trying again")
-            time.sleep(PAUSES[max(failures - 1, 0)])
-            bar.set_postfix_str("")
-    if sha256(part) != digest:
-        part.unlink()
-        raise AssetError(f"{url}: not the expected file (its SHA-256 is another); it was deleted, try again")
-    with open(part, "rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(part, target)
-
-
-def _append(session: requests.Session, url: str, part: Path, bar: tqdm) -> None:
-    """Ask for the bytes after those in ``part`` and add them, or for all where the server cannot do that.
-
-    Raises:
-        requests.RequestException: it may go better another time.
-        AssetError: it will not.
-    """
-    start = _size(part)
-    headers = {"Range": f"bytes={start}-"} if start else {}
-    with session.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
-        status, content_range = response.status_code, response.headers.get("Content-Range", "")
-        if status == 416 and content_range == f"bytes */{start}":
-            return  # nothing comes after those bytes: it broke off just before the check
-        if status == 416 or (status == 206 and not content_range.startswith(f"bytes {start}-")):
-            part.unlink(missing_ok=True)
-            bar.update(-start)
-            raise requests.ConnectionError("the server's file does not go on from these bytes")
-        if status in (408, 429) or status >= 500:
-            response.raise_for_status()
-        if status not in (200, 206):
-            raise AssetError(f"could not download {url} (HTTP status {status})")
-        chunks = response.iter_content(CHUNK)
-        chunk = next(chunks, b"")
-        # Logins, proxies and captive portals answer with a page of their own and status 200.
-        page = chunk[:512].lstrip().lower().startswith((b"<!doctype html", b"<html"))
-        if page or response.headers.get("Content-Type", "").startswith("text/html"):
-            raise AssetError(
-                f"{url}: an HTML page came in place of the file; does a login or proxy intervene?"
-            )
-        if status == 200:
-            bar.update(-start)
-        with open(part, "ab" if status == 206 else "wb") as file:
-            while chunk:
-                file.write(chunk)
-                bar.update(len(chunk))
-                chunk = next(chunks, b"")
-
-
-def _size(part: Path) -> int:
-    return part.stat().st_size if part.is_file() else 0
-
-
-def _reason(error: requests.RequestException) -> str:
-    if isinstance(error, requests.HTTPError):
-        return f"HTTP status {error.response.status_code}"
-    if isinstance(error, requests.exceptions.SSLError):
-        return "the server's certificate cannot be verified"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "the connection was dropped"
-    return "no answer" if isinstance(error, requests.Timeout) else "no connection; is there a network?"
-
-
-def _unpack(archive: Path, folder: Path, progress: bool) -> None:
-    """Unpack the pictures of a zip archive; one that would write outside the folder is refused whole."""
-    try:
-        with zipfile.ZipFile(archive) as file:
-            members = [info for info in file.infolist() if not info.is_dir()]
-            for info in members:
-                if not _is_safe(info):
-                    raise AssetError(
-                        f"{archive}: refused, its member {info.filename!r} leads out of the folder"
-                    )
-            pictures = [info for info in members if PurePosixPath(info.filename).suffix.lower() in SUFFIXES]
-            for info in tqdm(pictures, "unpack", unit="pictures", disable=None if progress else True):
-                file.extract(info, folder)
-    except zipfile.BadZipFile as error:
-        raise AssetError(f"{archive}: damaged ({error}); delete it and try again") from None
-
-
-def _is_safe(info: zipfile.ZipInfo) -> bool:
-    name = info.filename.replace("\\", "/")
-    inside = not name.startswith("/") and ":" not in name and ".." not in name.split("/")
-    return inside and not stat.S_ISLNK(info.external_attr >> 16)
+                download(session, data_set.url + file, target, digest, bar)
