@@ -23,7 +23,8 @@ import torch
 from repro.loss_network import LossNetwork
 from repro.recipe import from_dict
 from repro.run_folder import RunFolder
-from repro.train import TrainingStopped, train
+from repro.train import train
+from repro.trainer import TrainingStopped
 
 KILLS = 20
 

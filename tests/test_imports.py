@@ -18,6 +18,7 @@ LAYERS = [
     {"loss_network", "metrics", "data", "downloads", "run_folder", "transform_nets"},
     {"teachers", "build", "tiles", "datasets"},
     {"evaluation", "pretrained"},
+    {"trainer"},
     {"optimize_image", "train", "distill", "inference", "export"},
     {"figures"},
     {"experiments"},

@@ -109,13 +109,13 @@ def test_a_run_starts_from_a_trained_network_and_its_card_says_so(run, tmp_path)
 
     assert origin(tmp_path / "rug.safetensors")["network"] == "rug.safetensors"
 
-    overrides |= {"network.width": 0.2, "name": "wider"}
+    overrides |= {"network.width": 0.05, "name": "narrower"}
     with pytest.raises(AssetError, match=r"rug: layers\..* has shape"):
-        train(load_recipe("style", "smoke", overrides), photo_files(), tmp_path / "wider", progress=False)
+        train(load_recipe("style", "smoke", overrides), photo_files(), tmp_path / "narrower", progress=False)
     overrides |= {"start_from": "nothing"}
     with pytest.raises(ValueError, match="nothing: no file, no run"):
-        train(load_recipe("style", "smoke", overrides), photo_files(), tmp_path / "wider", progress=False)
-    assert not (tmp_path / "wider").exists()
+        train(load_recipe("style", "smoke", overrides), photo_files(), tmp_path / "narrower", progress=False)
+    assert not (tmp_path / "narrower").exists()
 
 
 def test_a_long_history_is_thinned(run, tmp_path):

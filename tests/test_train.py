@@ -17,7 +17,7 @@ import repro.build
 import repro.data
 import repro.loss_network
 import repro.losses
-import repro.train
+import repro.trainer
 from repro.build import build_network, load_style
 from repro.data import data_hash, list_photos, split, training_loader
 from repro.degradations import low_resolution
@@ -28,7 +28,8 @@ from repro.losses import PerceptualLoss
 from repro.metrics import psnr
 from repro.recipe import from_dict, load_recipe
 from repro.run_folder import RunFolder, read_history
-from repro.train import Trainer, TrainingStopped, resume, train
+from repro.train import resume, train
+from repro.trainer import Trainer, TrainingStopped
 from repro.weight_files import AssetError
 
 SMALL = {
@@ -354,7 +355,7 @@ def spied(monkeypatch):
         spies.append(Spy(*args))
         return spies[-1]
 
-    monkeypatch.setattr(repro.train, "LossNetwork", make)
+    monkeypatch.setattr(repro.trainer, "LossNetwork", make)
     return spies
 
 
@@ -416,7 +417,7 @@ def test_low_resolution_input_output_and_target_have_one_scale(photos, tmp_path,
             seen["judged"].append(image)
             return super().__call__(image)
 
-    monkeypatch.setattr(repro.train, "build_network", spied_network)
+    monkeypatch.setattr(repro.trainer, "build_network", spied_network)
     monkeypatch.setattr(repro.build, "PerceptualLoss", SpiedLoss)
     recipe = sr_recipe(preset=preset, training__steps=1, run__evaluate_every=1)
     run(recipe, photos, tmp_path / "run")
@@ -481,7 +482,7 @@ def test_a_term_that_is_not_finite_is_named_and_the_run_can_go_on(photos, tmp_pa
 
 
 def test_a_style_picture_that_is_not_finite_stops_at_the_first_step(photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(repro.train, "load_style", lambda style: torch.full((1, 3, 32, 32), math.inf))
+    monkeypatch.setattr(repro.trainer, "load_style", lambda style: torch.full((1, 3, 32, 32), math.inf))
     with pytest.raises(FloatingPointError, match=r"step 1: not finite: style/relu1_2, .*total; photos: "):
         run(style_recipe(), photos, tmp_path / "run")
     assert RunFolder(tmp_path / "run").load() is None
@@ -540,7 +541,7 @@ def test_a_run_goes_on_only_as_it_began(photos, tmp_path):
     for what, (other, folder_of_photos, precision) in changes.items():
         with pytest.MonkeyPatch.context() as patch:
             if what == "style digest":
-                patch.setattr(repro.train, "load_style", lambda style: torch.rand(1, 3, 32, 32))
+                patch.setattr(repro.trainer, "load_style", lambda style: torch.rand(1, 3, 32, 32))
             if what == "photos":  # one has changed
                 photo = folder_of_photos / "2.png"
                 save_image(load_image(photo).flip(-1), photo)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from .assets import PAINTINGS, PHOTOS, photo
 from .build import prepare_input
@@ -23,7 +24,8 @@ from .patterns import PATTERNS
 from .recipe import Recipe, from_dict
 from .run_folder import RunFolder, read_history
 from .transform_nets import StyleTransferNet, SuperResolutionNet
-from .weight_files import AssetError, digest, read_weights, save_weights
+from .weight_files import AssetError, digest, load_weights, read_weights, save_weights
+from .widen import widened
 
 __all__ = ["card", "load_network", "publish", "shipped"]
 
@@ -50,6 +52,25 @@ def load_network(source: str | Path) -> StyleTransferNet | SuperResolutionNet:
         if name == network.__name__:
             return network.from_file(path)
     raise AssetError(f"{path}: holds a network of an unknown kind, {name!r}")
+
+
+def start_from(network: nn.Module, source: str | Path) -> list[str]:
+    """Copy the weights of a trained network into one that may be wider or have more layers.
+
+    Returns:
+        A line for what begins anew: layers that only ``network`` has, and filters that it has more.
+
+    Raises:
+        AssetError: one of its weights does not fit.
+        ValueError: no such network.
+    """
+    known, own = load_network(source).state_dict(), network.state_dict()
+    new = sorted({key.rpartition(".")[0] for key in own.keys() - known.keys()})
+    load_weights(network, widened(known, network), source)
+    lines = [f"{source} has no {', '.join(new)}: they begin anew"] if new else []
+    if any(known[key].shape != own[key].shape for key in known):
+        lines.append(f"{source} has fewer filters: the others begin anew")
+    return lines
 
 
 def origin(source: str | Path) -> dict[str, Any]:

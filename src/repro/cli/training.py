@@ -142,7 +142,7 @@ def _assignment(item: str) -> tuple[str, object]:
 
 def _trained(run) -> None:
     from ..runtime import is_main_process
-    from ..train import TrainingStopped
+    from ..trainer import TrainingStopped
 
     try:
         result = run()
