@@ -14,9 +14,6 @@ from repro.weight_files import digest
 FOLDER = Path(__file__).parents[1] / "results"
 RESULTS = {path.name: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.*.json"))}
 
-# Made before the last round of these networks; chapter 9 says so beside the table. To be made again.
-EARLIER_ROUNDS = {"style_objectives.paper.json": {"great_wave", "starry_night", "stained_glass"}}
-
 
 def networks_of(made_with):
     """The networks that a result was made with, name and digest of the weights."""
@@ -35,7 +32,7 @@ def test_a_result_is_of_the_networks_that_come_with_the_package(name):
         assert network in shipped(), network
         if digest(load_network(network).state_dict()) != weights:
             earlier.add(network)
-    assert earlier == EARLIER_ROUNDS.get(name, set())
+    assert not earlier
     assert "network" not in made_with or networks_of(made_with)
 
 
