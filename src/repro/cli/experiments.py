@@ -41,7 +41,10 @@ def reproduce(
         bool, typer.Option("--overwrite", help="Replace results of an earlier run.")
     ] = False,
 ) -> None:
-    """Recompute figures and tables of the paper: writes NAME.SCALE.json and NAME.SCALE.png."""
+    """Recompute figures and tables of the paper: writes NAME.SCALE.json and NAME.SCALE.png.
+
+    The baseline's curves, which take minutes each, are kept in the cache folder, so an interrupted run goes on.
+    """
     import matplotlib
 
     from .. import experiments
