@@ -43,7 +43,7 @@ def reproduce(
 ) -> None:
     """Recompute figures and tables of the paper: writes NAME.SCALE.json and NAME.SCALE.png.
 
-    The baseline's curves, which take minutes each, are kept in the cache folder, so an interrupted run goes on.
+    The baseline's curves, which take longest, are kept in the cache folder: an interrupted run goes on.
     """
     import matplotlib
 
