@@ -118,11 +118,25 @@ def test_a_photo_that_cannot_be_read_is_skipped_with_a_warning(photos, tmp_path)
         nothing[0]
 
 
+def test_a_piece_of_one_colour_is_drawn_again(tmp_path):
+    sky = torch.ones(1, 3, 64, 64)
+    sky[..., 32:] = torch.rand(1, 3, 64, 32, generator=torch.Generator().manual_seed(0))
+    save_image(sky, tmp_path / "sky.png")
+    crops = RandomCrops([tmp_path / "sky.png"], 16, 40, crop="patch")
+    drawn = [crops.draw(i) for i in range(40)]
+    assert all(crop.image.std((1, 2)).max() > 0.01 for crop in drawn)
+    save_image(sky[..., :32], tmp_path / "white.png")
+    with pytest.raises(ValueError, match=r"white\.png: 8 pieces of it, each of one colour"):
+        RandomCrops([tmp_path / "white.png"], 16, 1, crop="whole")[0]
+    both = RandomCrops([tmp_path / "sky.png", tmp_path / "white.png"], 64, 4, crop="whole")
+    assert {both.draw(i).path.name for i in range(4)} == {"sky.png"}
+
+
 def test_every_photo_comes_once_an_epoch(tmp_path, astronaut):
     paths = []
     for i in range(5):
         paths.append(tmp_path / f"{i}.png")
-        save_image(torch.full((1, 3, 20, 24), i / 8), paths[-1])
+        save_image(torch.rand(1, 3, 20, 24), paths[-1])
     crops = RandomCrops(paths, 16, 10, crop="whole", mirror=False)
     drawn = [crops.draw(i).path for i in range(10)]
     assert sorted(drawn[:5]) == sorted(drawn[5:]) == paths

@@ -19,6 +19,11 @@ from .config import TrainingConfig
 from .files import sha256
 from .images import SUFFIXES, load_image, resize
 
+# Instance normalisation divides by the deviation, layer after layer: the gradient of a piece of one colour, a
+# night sky, overflows, and one step by it ruins the network. A tenth of a grey level of noise will do.
+FLAT = 0.1 / 255  # standard deviation of each colour channel, below which a piece is of one colour
+TRIES = 8  # pieces of a photo that are drawn until one has more
+
 
 def list_photos(folder: str | Path) -> list[Path]:
     """Return the picture files under a folder, in the order of their names.
@@ -73,8 +78,8 @@ class RandomCrops(Dataset):
     """Square pieces of photos in random order, every photo once an epoch; item i depends on the seed only.
 
     Args:
-        paths: picture files. One that cannot be read, or whose shorter side has less than ``size`` pixels, is
-            skipped and the next one of the epoch taken.
+        paths: picture files. One that cannot be read, whose shorter side has less than ``size`` pixels, or of
+            which :data:`TRIES` pieces were of one colour, is skipped and the next one of the epoch taken.
         size: side of the pieces in pixels.
         length: how many items there are, over any number of epochs.
         seed: of order, position and mirroring.
@@ -135,7 +140,12 @@ class RandomCrops(Dataset):
                 image = load_image(path)
                 if min(image.shape[-2:]) >= self.size:
                     size = self.size // 2 if index < self.half_size_items else self.size
-                    return Crop(self._cut(image, size, rng)[0], path, tuple(skipped))
+                    for _ in range(TRIES):
+                        piece = self._cut(image, size, rng)[0]
+                        if piece.std((1, 2)).max() >= FLAT:
+                            return Crop(piece, path, tuple(skipped))
+                    skipped.append(f"{path}: {TRIES} pieces of it, each of one colour")
+                    continue
                 height, width = image.shape[-2:]
                 skipped.append(f"{path}: {width} x {height} px is too small for pieces of {self.size} px")
             except (OSError, ValueError) as error:
