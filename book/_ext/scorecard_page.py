@@ -4,15 +4,18 @@ from pathlib import Path
 
 from generated_page import setup_page
 
+from repro.experiments.beside import beside
 from repro.experiments.scorecard import scorecard
 
 PAGE = "book/scorecard"
 PLACE = "<!-- scorecard -->"
+BESIDE = "<!-- beside -->"
 
 
 def write_scorecard(app, text):
-    """Replace the placeholder of the page."""
-    return text.replace(PLACE, scorecard(Path(app.srcdir, "results")))
+    """Replace the placeholders of the page."""
+    results = Path(app.srcdir, "results")
+    return text.replace(PLACE, scorecard(results)).replace(BESIDE, beside(results, results / "pocket"))
 
 
 def setup(app):

@@ -68,7 +68,7 @@ def scorecard(folder: str | Path) -> str:
         if name not in results:
             lines += ["", f"No result is stored; `repro reproduce {name}` makes one.", ""]
             continue
-        lines += ["", f"Ours: {_made_how(results[name])}", ""]
+        lines += ["", f"Ours: {made_how(results[name])}", ""]
         if rows[name]:
             lines += ["| | paper | ours | |", "|---|---:|---:|---|"]
             lines += [f"| {' | '.join(row)} |" for row in rows[name]] + [""]
@@ -145,7 +145,7 @@ def _sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
-def _made_how(result: Mapping[str, Any]) -> str:
+def made_how(result: Mapping[str, Any]) -> str:
     """Return what a reader needs to know of a result, and to make it again."""
     made_with = result["made_with"]
     network = made_with.get("loss_network") or made_with.get("network", {}).get("loss_network")
