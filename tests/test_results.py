@@ -12,7 +12,9 @@ from repro.pretrained import load_network
 from repro.weight_files import digest
 
 FOLDER = Path(__file__).parents[1] / "results"
-RESULTS = {path.name: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.*.json"))}
+RESULTS = {
+    str(path.relative_to(FOLDER)): json.loads(path.read_text()) for path in sorted(FOLDER.rglob("*.*.json"))
+}
 
 
 def networks_of(made_with):
@@ -37,7 +39,7 @@ def test_a_result_is_of_the_networks_that_come_with_the_package(name):
 
 
 def test_a_result_is_of_an_experiment_that_there_is():
-    assert {name.partition(".")[0] for name in RESULTS} == set(EXPERIMENTS)
+    assert {result["name"] for result in RESULTS.values()} == set(EXPERIMENTS)
     for result in RESULTS.values():
         assert result["title"] == EXPERIMENTS[result["name"]].title
         assert result["command"].startswith(f"repro reproduce {result['name']} --scale {result['scale']}")
