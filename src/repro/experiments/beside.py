@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from . import EXPERIMENTS
-from .scorecard import load_results, made_how
+from .scorecard import load_results, loss_network_of, made_how
 
 
 def beside(folder: str | Path, other: str | Path) -> str:
@@ -31,7 +31,7 @@ def beside(folder: str | Path, other: str | Path) -> str:
         shared = [what for what in both[0] if what in both[1]]
         if not shared:
             continue
-        names = [_loss_network(found[name]) for found in (results, others)]
+        names = [(loss_network_of(found[name]) or {}).get("name", "none") for found in (results, others)]
         lines += [f"### {EXPERIMENTS[name].title}", ""]
         lines += [
             f"`{of}`: {made_how(found[name])}\n" for of, found in zip(names, (results, others), strict=True)
@@ -39,11 +39,6 @@ def beside(folder: str | Path, other: str | Path) -> str:
         lines += [f"| | `{names[0]}` | `{names[1]}` |", "|---|---:|---:|"]
         lines += [f"| {what} | {both[0][what]} | {both[1][what]} |" for what in shared] + [""]
     return "\n".join(lines)
-
-
-def _loss_network(result: Mapping[str, Any]) -> str:
-    made_with = result["made_with"]
-    return (made_with.get("loss_network") or made_with["network"]["loss_network"])["name"]
 
 
 def _feature_reconstruction(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

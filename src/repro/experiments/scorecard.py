@@ -145,10 +145,15 @@ def _sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
+def loss_network_of(result: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return what a result says of its loss network, None where none had a part."""
+    made_with = result["made_with"]
+    return made_with.get("loss_network") or made_with.get("network", {}).get("loss_network")
+
+
 def made_how(result: Mapping[str, Any]) -> str:
     """Return what a reader needs to know of a result, and to make it again."""
-    made_with = result["made_with"]
-    network = made_with.get("loss_network") or made_with.get("network", {}).get("loss_network")
+    network = loss_network_of(result)
     parts = [f"scale {result['scale']}", result["device"]]
     if network:
         layers = ", ".join(f"`{layer}`" for layer in network["layers"])
