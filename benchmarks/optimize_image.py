@@ -70,7 +70,7 @@ def main() -> None:
     if arguments.output:
         with atomic_path(arguments.output) as temporary:
             temporary.write_text(
-                json.dumps({"command": " ".join(sys.argv), **provenance(), **row}, indent=2) + "\n"
+                json.dumps({"command": " ".join(sys.argv), **provenance("cpu"), **row}, indent=2) + "\n"
             )
 
 

@@ -230,7 +230,6 @@ def test_provenance_names_versions():
     json.dumps(facts)
 
 
-@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 @pytest.mark.parametrize(("count", "name"), [(1, "CPU, 1 thread"), (2, "CPU, 2 threads")])
 def test_the_processor_is_named_with_its_threads(count, name, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -238,6 +237,16 @@ def test_the_processor_is_named_with_its_threads(count, name, monkeypatch):
     assert provenance()["device"] == name
 
 
+def test_the_device_that_is_asked_for_is_named_and_not_the_gpu_beside_it(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: f"GPU {device}")
+    assert provenance()["device"] == "GPU None"
+    assert provenance(torch.device("cuda", 1))["device"] == "GPU cuda:1"
+    assert provenance("cpu")["device"].startswith("CPU, ")
+    assert provenance(torch.device("mps"))["device"] == "mps"
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 def test_provenance_has_the_commit_of_a_working_copy(tmp_path, monkeypatch):
     for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
         monkeypatch.delenv(name, raising=False)

@@ -73,7 +73,7 @@ def optimize_image(
     latest: dict[str, float] = {}
 
     def to_image(x: np.ndarray) -> Tensor:
-        return torch.from_numpy(x).to(start).view_as(start)
+        return torch.from_numpy(x).to(start.dtype).to(start.device).view_as(start)
 
     def evaluate(x: np.ndarray) -> tuple[float, np.ndarray]:
         image = to_image(x).requires_grad_()
@@ -88,7 +88,7 @@ def optimize_image(
             raise FloatingPointError(f"{where}: not finite: {', '.join(bad) or 'the gradient'}")
         if not result.history:
             record()
-        return latest["total"], gradient.double().cpu().numpy().ravel()
+        return latest["total"], gradient.cpu().double().numpy().ravel()
 
     def record() -> None:
         for name, value in latest.items():
@@ -107,7 +107,7 @@ def optimize_image(
     with bar:
         solution = minimize(
             evaluate,
-            result.image.double().cpu().numpy().ravel(),
+            result.image.cpu().double().numpy().ravel(),
             jac=True,
             method="L-BFGS-B",
             bounds=[(0.0, 1.0)] * start.numel(),

@@ -206,22 +206,28 @@ def read_history(folder: str | Path) -> list[dict[str, Any]]:
     return rows
 
 
-def provenance() -> dict[str, Any]:
-    """Return what a result should say of the software and the machine that made it."""
+def provenance(device: torch.device | str | None = None) -> dict[str, Any]:
+    """Return what a result should say of the software and of the device (:func:`device_name`)."""
     return {
         "repro": __version__,
         "git_commit": _git_commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "torchvision": version("torchvision"),
-        "device": device_name(),
+        "device": device_name(device),
     }
 
 
-def device_name() -> str:
-    """Return how results name the device: that of the first GPU, or "CPU, 2 threads"."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
+def device_name(device: torch.device | str | None = None) -> str:
+    """Return how results name a device, by default the first GPU of CUDA or else the CPU.
+
+    That is the GPU's own name, "CPU, 2 threads", or the name PyTorch has for another kind ("mps").
+    """
+    kind = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")).type
+    if kind == "cuda":
+        return torch.cuda.get_device_name(device)
+    if kind != "cpu":
+        return kind
     threads = torch.get_num_threads()
     return f"CPU, {threads} thread{'s' if threads != 1 else ''}"
 

@@ -280,7 +280,8 @@ class Trainer:
             "precision": self.accelerator.mixed_precision,
         }
         if not resume:
-            self.run.create({**facts, "processes": self.accelerator.num_processes, **provenance()})
+            machine = provenance(self.accelerator.device)
+            self.run.create({**facts, "processes": self.accelerator.num_processes, **machine})
             return
         before = self.run.description()
         facts["started_from"] = before.get("started_from")  # is in the checkpoint, and may be gone
