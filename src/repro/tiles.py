@@ -82,23 +82,27 @@ class _PictureNorm(nn.Module):
         self.factor = self.shift = None
 
     def collect(self, x: Tensor) -> None:
-        """Add a tile's own pixels to the statistics (Chan et al. 1979), in double precision."""
+        """Add a tile's own pixels to the statistics (Chan et al. 1979).
+
+        They are kept in double precision, and on the CPU because Apple's GPUs have none.
+        """
         x = x[(..., *self.core)]
         count = x.shape[-2] * x.shape[-1]
         if not count:
             return
         variance, mean = torch.var_mean(x.float(), dim=(-2, -1), correction=0, keepdim=True)
-        variance, mean = variance.double(), mean.double()
-        total, delta = self.count + count, mean - self.mean.to(mean)
-        self.squares = self.squares.to(mean) + count * variance + delta**2 * (self.count * count / total)
-        self.mean = self.mean.to(mean) + delta * (count / total)
+        variance, mean = variance.cpu().double(), mean.cpu().double()
+        total, delta = self.count + count, mean - self.mean
+        self.squares = self.squares + count * variance + delta**2 * (self.count * count / total)
+        self.mean = self.mean + delta * (count / total)
         self.count = total
 
     def finish(self) -> None:
         """Make the normalisation a multiplication and an addition."""
-        weight, bias = (p.double().view(-1, 1, 1) for p in (self.norm.weight, self.norm.bias))
+        device = self.norm.weight.device
+        weight, bias = (p.cpu().double().view(-1, 1, 1) for p in (self.norm.weight, self.norm.bias))
         factor = weight / (self.squares / self.count + self.norm.eps).sqrt()
-        self.factor, self.shift = factor.float(), (bias - self.mean * factor).float()
+        self.factor, self.shift = factor.float().to(device), (bias - self.mean * factor).float().to(device)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.factor is None:
