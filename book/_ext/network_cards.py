@@ -7,6 +7,7 @@ from repro.hub import card, shipped
 PAGE = "book/networks"
 PLACE = "<!-- networks: {} -->"
 TASKS = ("style", "super-resolution")
+MEASURES = {"objective": "objective", "psnr": "PSNR", "ssim": "SSIM"}
 
 
 def title(facts):
@@ -63,11 +64,14 @@ def rows(facts):
         whose = "an earlier round of its own" if again else f"`{before['network']}`"
         steps += f"; began with the weights of {whose} ({before['steps']:,} steps)"
     yield "training", steps
+    photos = facts["photos"]
+    yield "photos", f"{photos['training']:,}, and {photos['held_out']} others held out to judge by"
     yield "best on held-out photos", f"after {facts['steps']:,} steps"
-    judged = f"{facts['photos']['held_out']} held-out photos"
     for name, value in facts["evaluation"].items():
-        if name in ("objective", "psnr", "ssim") or name.startswith("feature/"):
-            yield f"{name}, {judged}", f"{value:,.0f}" if value >= 100 else f"{value:.4g}"
+        kind, _, layer = name.partition("/")
+        what = f"distance at `{layer}`" if kind == "feature" else MEASURES.get(name)
+        if what:
+            yield f"{what}, held out", f"{value:,.0f}" if value >= 100 else f"{value:.4g}"
     device = facts["device"].replace("1 threads", "1 thread")
     yield "made on", f"{device}, {facts['seconds'] / 60:.0f} minutes"
     yield "licence", facts["licence"]
@@ -87,9 +91,11 @@ def section(name):
         ":width: 256px",
         "```",
         "",
-        "| | |",
-        "|---|---|",
-        *(f"| {what} | {value} |" for what, value in rows(facts)),
+        "```{list-table}",
+        ":stub-columns: 1",
+        ":class: network-card",
+        *(f"* - {what}\n  - {value}" for what, value in rows(facts)),
+        "```",
         "",
     ]
     return "\n".join(lines)
