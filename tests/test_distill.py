@@ -1,6 +1,8 @@
 """What is exported is what was trained, and the terms of the loss are what they are called."""
 
+import itertools
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -127,6 +129,8 @@ def test_a_run_killed_and_resumed_ends_on_the_weights_of_an_undisturbed_one(prep
     monkeypatch.setattr("repro.distill.CHECKPOINT_STEPS", 3)
     (tmp_path / "undisturbed").mkdir()
     expected = distill(recipe, photos, tmp_path / "undisturbed", steps=8)
+    clock = itertools.count()  # a second at every look
+    monkeypatch.setattr("repro.distill.time", SimpleNamespace(perf_counter=lambda: next(clock)))
     begun = []
 
     def killed_in_step_5(student, teacher):
@@ -146,6 +150,7 @@ def test_a_run_killed_and_resumed_ends_on_the_weights_of_an_undisturbed_one(prep
         assert torch.equal(resumed[key], value), key
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in log] == [3, 6, 8]
+    assert [entry["seconds"] for entry in log] == [1, 2, 3]  # of both runs, without the time between them
 
 
 def test_the_card_of_pocket_belongs_to_its_weights_and_reports_the_agreement():

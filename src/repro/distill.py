@@ -163,7 +163,7 @@ def distill(
         optimizer, lambda i: min(1, (i + 1) / 200) * 0.5 * (1 + math.cos(math.pi * i / steps))
     )
     made_with = {"recipe": recipe, "photos": data_hash(train_paths), "steps": steps}
-    checkpoint, first = Path(folder) / "checkpoint.pt", 0
+    checkpoint, first, before = Path(folder) / "checkpoint.pt", 0, 0.0
     if checkpoint.is_file():
         state = torch.load(checkpoint, weights_only=True)
         if state.get("made_with", made_with) != made_with:
@@ -173,10 +173,10 @@ def distill(
         student.load_state_dict(state["student"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
-        first = state["step"]
+        first, before = state["step"], state.get("seconds", 0.0)
     remaining = torch.utils.data.Subset(pairs, range(first * setting["photos"], len(pairs)))
     loader = DataLoader(remaining, setting["photos"], num_workers=1, persistent_workers=False)
-    log, started = [], time.perf_counter()
+    log, started = [], time.perf_counter() - before
     for step, batch in enumerate(tqdm(loader, desc="distil", unit="step", disable=None), first + 1):
         # With small batches the running statistics differ from the batch's: end on what will be exported.
         student.train(step <= 0.85 * steps)
@@ -212,6 +212,7 @@ def distill(
                 "optimizer": optimizer.state_dict(),
                 "schedule": schedule.state_dict(),
                 "step": step,
+                "seconds": seconds,
                 "made_with": made_with,
             }
             with atomic_path(checkpoint) as temporary:
@@ -237,7 +238,7 @@ def run(recipe_path: Path, photos: Path, output: Path, folder: Path, steps: int 
         "weights_digest": digest(tensors),
         "recipe": recipe,
         "steps": log[-1]["step"],
-        "seconds": round(sum(max(0.0, b["seconds"] - a) for a, b in _pauses(log)), 1),
+        "seconds": log[-1]["seconds"],
         "device": "CPU",
         "torch": torch.__version__,
         "photos": {"training": len(train_paths), "held_out": len(held_out), "sha256": data_hash(paths)},
@@ -252,9 +253,3 @@ def run(recipe_path: Path, photos: Path, output: Path, folder: Path, steps: int 
     }
     with atomic_path(output.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(card, indent=2) + "\n")
-
-
-def _pauses(log: Sequence[Mapping]) -> list[tuple[float, Mapping]]:
-    """Pair each entry with the seconds before it; they start again at 0 when a run is resumed."""
-    before = [0.0, *(entry["seconds"] for entry in log[:-1])]
-    return [(a if a < b["seconds"] else 0.0, b) for a, b in zip(before, log, strict=True)]
