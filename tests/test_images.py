@@ -12,6 +12,7 @@ from PIL import Image, ImageCms
 from repro.images import (
     center_crop,
     check_image,
+    fingerprint,
     from_array,
     load_image,
     load_picture,
@@ -20,6 +21,7 @@ from repro.images import (
     resize,
     resize_longest,
     rgb_to_ycbcr,
+    same_fingerprint,
     save_image,
     to_array,
     ycbcr_to_rgb,
@@ -372,3 +374,16 @@ def test_match_histograms_gives_the_references_values(astronaut):
         match_histograms(astronaut * float("nan"), reference)
     with pytest.raises(ValueError, match="one image"):
         match_histograms(astronaut.repeat(2, 1, 1, 1), reference)
+
+
+def test_a_fingerprint_knows_a_picture_again_and_tells_it_from_others(astronaut):
+    kept = fingerprint(astronaut)
+    assert len(kept) == 3 * 8 * 8
+    assert min(kept) >= 0
+    assert max(kept) <= 255
+    assert fingerprint(torch.full((1, 3, 16, 24), 100 / 255)) == [100] * 192
+    noise = astronaut + 2e-4 * torch.randn(astronaut.shape, generator=torch.Generator().manual_seed(0))
+    assert same_fingerprint(kept, fingerprint(noise))
+    for other in (astronaut.flip(-1), astronaut.flip(1), astronaut * 0.98, astronaut[..., 8:]):
+        assert not same_fingerprint(kept, fingerprint(other))
+    assert not same_fingerprint(kept, kept[:-1])

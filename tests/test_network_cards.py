@@ -22,7 +22,7 @@ def test_every_network_has_a_section_with_its_picture(extension):
     for name in shipped():
         assert f"\n`{name}`\n" in page
         assert f"weights/{name}.jpg" in page
-        assert f"| weights | {card(name)['parameters']:,} |" in page
+        assert f"* - weights\n  - {card(name)['parameters']:,}\n" in page
         assert f"{card(name)['recipe']['training']['steps']:,} steps of" in page
 
 
@@ -42,9 +42,11 @@ def test_what_a_card_says_is_read_out(extension):
     assert dict(extension.rows(facts))["training"].startswith("900 steps of 1 photo; 256 px; by Muon; began")
     facts["started_from"]["network"] = "great_wave"
     assert dict(extension.rows(facts))["training"].endswith("of an earlier round of its own (1,500 steps)")
-    assert rows[f"objective, {facts['photos']['held_out']} held-out photos"] == "170,980"
+    assert rows["objective, held out"] == "170,980"
+    assert rows["photos"] == "1,431, and 16 others held out to judge by"
     assert not any(name.startswith("tv") for name in rows)
-    facts |= {"task": "super-resolution", "evaluation": {"objective": 9.0, "psnr": 27.096}}
+    judged = {"objective": 9.0, "psnr": 27.096, "feature/relu2_2": 67405.0}
+    facts |= {"task": "super-resolution", "evaluation": judged}
     facts["recipe"] = {**facts["recipe"], "super_resolution": {"factor": 8}}
     facts["recipe"]["loss"] = {**facts["recipe"]["loss"], "pixel_weight": 1.0, "pixel_error": "absolute"}
     assert extension.title(facts) == "Super-resolution x8, feature and pixel loss"
@@ -55,4 +57,5 @@ def test_what_a_card_says_is_read_out(extension):
     rows = dict(extension.rows(facts))
     assert "style picture" not in rows
     assert "pixels 1, absolute error" in rows["loss"]
-    assert rows[f"psnr, {facts['photos']['held_out']} held-out photos"] == "27.1"
+    assert rows["PSNR, held out"] == "27.1"
+    assert rows["distance at `relu2_2`, held out"] == "67,405"

@@ -534,13 +534,13 @@ def test_a_run_goes_on_only_as_it_began(photos, tmp_path):
     run(recipe, photos, folder)
     changes = {
         "recipe": (style_recipe(training__learning_rate=2e-3), photos, "no"),
-        "style digest": (recipe, photos, "no"),
+        "style fingerprint": (recipe, photos, "no"),
         "precision": (recipe, photos, "bf16"),
         "photos": (recipe, photos, "no"),
     }
     for what, (other, folder_of_photos, precision) in changes.items():
         with pytest.MonkeyPatch.context() as patch:
-            if what == "style digest":
+            if what == "style fingerprint":
                 patch.setattr(repro.trainer, "load_style", lambda style: torch.rand(1, 3, 32, 32))
             if what == "photos":  # one has changed
                 photo = folder_of_photos / "2.png"
@@ -549,11 +549,20 @@ def test_a_run_goes_on_only_as_it_began(photos, tmp_path):
                 run(other, folder_of_photos, folder, resume=True, precision=precision)
 
 
+def test_a_run_goes_on_where_the_last_bits_of_the_drawing_are_others(photos, tmp_path, monkeypatch):
+    """As on another processor, or with another number of threads."""
+    run(style_recipe(), photos, tmp_path / "run")
+    drawn = repro.trainer.load_style(style_recipe().style)
+    monkeypatch.setattr(repro.trainer, "load_style", lambda style: (drawn + 1e-4).clamp(0, 1))
+    resume(tmp_path / "run", progress=False)
+
+
 def test_a_run_goes_on_that_was_begun_before_a_setting_was_known(photos, tmp_path):
     folder = tmp_path / "run"
     run(style_recipe(), photos, folder)
     description = json.loads((folder / "run.json").read_text())
     del description["recipe"]["training"]["optimizer"]  # it was Adam
+    del description["style_fingerprint"]
     (folder / "run.json").write_text(json.dumps(description))
     resume(folder, progress=False)
     with pytest.raises(ValueError, match="cannot go on, as recipe is not"):

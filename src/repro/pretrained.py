@@ -168,7 +168,7 @@ def _card(
         "weights_digest": digest(tensors),
         "recipe": recipe.to_dict(),
         "started_from": description.get("started_from"),
-        "style_digest": description["style_digest"],
+        "style_fingerprint": description.get("style_fingerprint"),
         "style": _style(recipe.style.picture) if recipe.task == "style" else None,
         "photos": {
             "training": photos["training"],

@@ -29,6 +29,7 @@ import torch
 
 from . import __version__
 from .files import atomic_path
+from .images import same_fingerprint
 
 # What atomic_path calls the files of a run until they are complete.
 _TEMPORARY = (".checkpoint-*.pt", ".best-*.safetensors", ".model-*.safetensors", "samples/.step_*-*.jpg")
@@ -83,6 +84,18 @@ class RunFolder:
         if not isinstance(description, dict) or not {"recipe", "photos"} <= description.keys():
             raise ValueError(f"{path}: not of a run of this program")
         return description
+
+    def require_same(self, before: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+        """Raise ValueError unless ``facts`` are what the run began with, as ``before`` says."""
+        for name, fact in facts.items():
+            began = before.get(name)
+            if name == "style_fingerprint" and (began is None or same_fingerprint(began, fact)):
+                continue  # older runs have none
+            if began != fact:
+                raise ValueError(
+                    f"{self.path}: cannot go on, as {name.replace('_', ' ')} is not what the run began "
+                    "with; see its run.json, or begin a new run"
+                )
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Write a checkpoint; until it is complete the one before stays.

@@ -19,7 +19,7 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor
 from tqdm import tqdm
 
-from .assets import PAINTINGS, digest
+from .assets import PAINTINGS
 from .build import (
     build_loss,
     build_network,
@@ -32,7 +32,7 @@ from .build import (
 )
 from .data import data_hash, list_photos, split, training_loader
 from .evaluation import Judge
-from .images import save_image
+from .images import fingerprint, save_image
 from .loss_network import LossNetwork
 from .patterns import PATTERNS
 from .pretrained import origin, shipped, start_from
@@ -275,7 +275,7 @@ class Trainer:
                 "sha256": data_hash(paths),
             },
             "started_from": origin(start) if (start := self.recipe.start_from) and not resume else None,
-            "style_digest": digest({"style": style}) if style is not None else None,
+            "style_fingerprint": fingerprint(style) if style is not None else None,
             "loss_network": {"name": loss_network.name, "source": loss_network.source},
             "precision": self.accelerator.mixed_precision,
         }
@@ -291,9 +291,4 @@ class Trainer:
             recipe = replace(recipe, loss_network=before["loss_network"]["name"])
         before["recipe"] = recipe.to_dict()
         before["photos"]["folder"] = facts["photos"]["folder"]  # may have been moved
-        for name, fact in facts.items():
-            if before.get(name) != fact:
-                raise ValueError(
-                    f"{self.run.path}: cannot go on, as {name.replace('_', ' ')} is not what the run began "
-                    "with; see its run.json, or begin a new run"
-                )
+        self.run.require_same(before, facts)
