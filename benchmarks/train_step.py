@@ -22,7 +22,7 @@ from repro.files import atomic_path
 from repro.images import save_image
 from repro.loss_network import BLOCKS
 from repro.recipe import load_recipe
-from repro.run_folder import provenance
+from repro.run_folder import RunFolder, provenance
 from repro.runtime import default_precision
 from repro.train import Trainer
 
@@ -49,7 +49,7 @@ def our_step(task: str, precision: str, size: int, batch: int, photos: Path, fol
     }
     if task == "style":
         overrides |= {"style.picture": "kelim", "style.size": size}
-    trainer = Trainer(load_recipe(task, None, overrides), photos, folder, False, precision, False)
+    trainer = Trainer(load_recipe(task, None, overrides), photos, RunFolder(folder), False, precision, False)
     trainer.network.train()
     image = torch.rand(batch, 3, size, size, device=trainer.accelerator.device)
     return lambda: trainer.update(image, ["random"])

@@ -47,6 +47,27 @@ def test_a_run_begins_once(run, tmp_path):
     RunFolder(tmp_path / "empty").create({})  # a folder that is there but holds no run will do
 
 
+def test_a_folder_is_locked_until_it_is_closed_or_its_process_is_killed(run):
+    code = (
+        "import sys, time; from repro.run_folder import RunFolder; "
+        "run = RunFolder(sys.argv[1]); run.lock(); print('locked', flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(run.path)], stdout=subprocess.PIPE) as other:
+        try:
+            assert other.stdout.readline() == b"locked\n"
+            with pytest.raises(FileExistsError, match="another process is training there; wait for it"):
+                run.lock()
+        finally:
+            other.kill()
+    run.lock()
+    second = RunFolder(run.path)
+    with pytest.raises(FileExistsError, match="another process is training there"):
+        second.lock()
+    run.close()
+    second.lock()
+    second.close()
+
+
 def test_description_says_what_is_wrong(run, tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no run"):
         RunFolder(tmp_path / "nothing").description()

@@ -181,6 +181,26 @@ def test_a_signal_saves_and_says_how_to_go_on(photos, tmp_path):
     assert RunFolder(tmp_path / "run").load()["step"] == 4
 
 
+def test_a_run_that_goes_on_already_is_not_begun_or_resumed_beside_it(photos, tmp_path, monkeypatch):
+    recipe, update = sr_recipe(), Trainer.update
+    undisturbed = run(recipe, photos, tmp_path / "undisturbed")
+    refused = []
+
+    def beside(self, image, names):
+        if self.step in (0, 3):  # before the first checkpoint, and after
+            for again in (False, True):
+                with pytest.raises(FileExistsError, match="another process is training there") as error:
+                    run(recipe, photos, tmp_path / "run", resume=again)
+                refused.append(error)
+        return update(self, image, names)
+
+    monkeypatch.setattr(Trainer, "update", beside)
+    disturbed = run(recipe, photos, tmp_path / "run")
+    assert len(refused) == 4
+    assert_same_weights(disturbed.network, undisturbed.network)
+    assert [row["step"] for row in disturbed.history] == [row["step"] for row in undisturbed.history]
+
+
 def test_to_resume_a_finished_run_changes_nothing(photos, tmp_path):
     first = run(sr_recipe(), photos, tmp_path / "run")
     again = resume(tmp_path / "run", progress=False)

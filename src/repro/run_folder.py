@@ -8,6 +8,7 @@
 ``tensorboard/``      the same curves as events, where TensorBoard is installed
 ``best.safetensors``  the weights with the lowest objective on held-out photos
 ``model.safetensors`` the weights at the end
+``.lock``             held while a process trains there
 ===================== ============================================================================
 
 Every file is written whole or not at all; only the last line of the history can be cut off.
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 from . import __version__
 from .files import atomic_path
@@ -36,13 +38,20 @@ _TEMPORARY = (".checkpoint-*.pt", ".best-*.safetensors", ".model-*.safetensors",
 
 
 class RunFolder:
-    """The files of a run; ``path`` may not exist yet."""
+    """The files of a run; ``path`` may not exist yet. As a context it is closed at the end."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.checkpoint = self.path / "checkpoint.pt"
         self.history = self.path / "history.jsonl"
+        self._lock = FileLock(self.path / ".lock")
         self._events: Any = None
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     @property
     def begun(self) -> bool:
@@ -84,6 +93,20 @@ class RunFolder:
         if not isinstance(description, dict) or not {"recipe", "photos"} <= description.keys():
             raise ValueError(f"{path}: not of a run of this program")
         return description
+
+    def lock(self) -> None:
+        """Keep the folder for this object until :meth:`close`, or until the process ends, however it ends.
+
+        Raises:
+            FileExistsError: another one has it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise FileExistsError(
+                f"{self.path}: another process is training there; wait for it, or give another folder"
+            ) from None
 
     def require_same(self, before: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
         """Raise ValueError unless ``facts`` are what the run began with, as ``before`` says."""
@@ -145,10 +168,11 @@ class RunFolder:
                     self._events.add_scalar(f"{group}/{name}", value, row["step"])
 
     def close(self) -> None:
-        """Finish TensorBoard's file."""
+        """Finish TensorBoard's file, and let others have the folder."""
         if self._events:
             self._events.close()
         self._events = None
+        self._lock.release()
 
     def _write_json(self, name: str, content: Mapping[str, Any]) -> None:
         with atomic_path(self.path / name) as temporary:

@@ -45,12 +45,13 @@ def train(
     Raises:
         FloatingPointError: a term is NaN or infinite; the message names it, the step and the photos.
         repro.trainer.TrainingStopped: SIGINT or SIGTERM came; the run was saved.
-        FileExistsError: the folder holds a run and ``resume`` is not set.
+        FileExistsError: the folder holds a run and ``resume`` is not set, or another process trains there.
         ValueError: photos and recipe do not fit, or the photos are not those that the run began with.
     """
-    trainer = Trainer(recipe, photos, folder, resume, precision, progress)
-    trainer.fit()
-    return Trained(trainer.finish(), read_history(folder), Path(folder))
+    with RunFolder(folder) as run_folder:
+        trainer = Trainer(recipe, photos, run_folder, resume, precision, progress)
+        trainer.fit()
+        return Trained(trainer.finish(), read_history(folder), run_folder.path)
 
 
 def resume(folder: str | Path, progress: bool = True) -> Trained:

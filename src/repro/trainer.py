@@ -61,13 +61,13 @@ def _from_anywhere(recipe: Recipe) -> Recipe:
 
 
 class Trainer:
-    """A run while it goes; arguments as for :func:`repro.train.train`."""
+    """A run while it goes; arguments as for :func:`repro.train.train`, which also closes the folder."""
 
     def __init__(
         self,
         recipe: Recipe,
         photos: str | Path | Sequence[Path],
-        folder: str | Path,
+        run: RunFolder,
         resume: bool,
         precision: str,
         progress: bool,
@@ -77,9 +77,9 @@ class Trainer:
         self.progress = progress and self.is_main
         paths = list_photos(photos) if isinstance(photos, (str, Path)) else [Path(path) for path in photos]
         train_paths, held_out = split(paths, recipe.run.held_out, recipe.seed)
-        self.run = RunFolder(folder)
-        if isinstance(photos, (str, Path)) and _inside(folder, photos):
-            raise ValueError(f"{folder} lies among the photos of {photos}; give another folder for the run")
+        self.run = run
+        if isinstance(photos, (str, Path)) and _inside(run.path, photos):
+            raise ValueError(f"{run.path} lies among the photos of {photos}; give another folder for the run")
         # What it was when the run began; weights may have come since. Other machines need not see the folder.
         if resume and recipe.loss_network == "auto" and self.run.begun:
             recipe = replace(recipe, loss_network=self.run.description()["loss_network"]["name"])
@@ -144,26 +144,23 @@ class Trainer:
         hidden = None if self.progress else True  # None: hidden where stderr is no terminal
         bar = tqdm(total=steps, initial=self.step, unit="step", disable=hidden)
         self.network.train()
-        try:
-            with bar, caught_signals() as asked:
-                for image, names, skipped in self.loader:
-                    self.meter.skip(skipped, self.say)
-                    self.meter.add(self.update(image, names))
-                    self.step += 1
-                    bar.update()
-                    stop = any_process(self.accelerator, bool(asked))
-                    row = self.keep(stop)
-                    if row:
-                        shown = (f"{name} {value:.3g}" for name, value in row["train"].items())
-                        bar.set_postfix_str(", ".join(shown), refresh=False)
-                    if stop and self.step < steps:
-                        self.accelerator.wait_for_everyone()  # a launcher ends the others when one leaves
-                        raise TrainingStopped(
-                            f"stopped at step {self.step} of {steps}; go on with: "
-                            f"repro train --resume {self.run.path}"
-                        )
-        finally:
-            self.run.close()
+        with bar, caught_signals() as asked:
+            for image, names, skipped in self.loader:
+                self.meter.skip(skipped, self.say)
+                self.meter.add(self.update(image, names))
+                self.step += 1
+                bar.update()
+                stop = any_process(self.accelerator, bool(asked))
+                row = self.keep(stop)
+                if row:
+                    shown = (f"{name} {value:.3g}" for name, value in row["train"].items())
+                    bar.set_postfix_str(", ".join(shown), refresh=False)
+                if stop and self.step < steps:
+                    self.accelerator.wait_for_everyone()  # a launcher ends the others when one leaves
+                    raise TrainingStopped(
+                        f"stopped at step {self.step} of {steps}; go on with: "
+                        f"repro train --resume {self.run.path}"
+                    )
 
     def update(self, image: Tensor, names: Sequence[str]) -> dict[str, float]:
         """Make one step on a batch (N, 3, H, W); return the terms and their sum ``total``."""
@@ -281,6 +278,7 @@ class Trainer:
         }
         if not resume:
             machine = provenance(self.accelerator.device)
+            self.run.lock()
             self.run.create({**facts, "processes": self.accelerator.num_processes, **machine})
             return
         before = self.run.description()
@@ -292,3 +290,4 @@ class Trainer:
         before["recipe"] = recipe.to_dict()
         before["photos"]["folder"] = facts["photos"]["folder"]  # may have been moved
         self.run.require_same(before, facts)
+        self.run.lock()
