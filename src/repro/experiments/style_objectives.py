@@ -69,13 +69,16 @@ def run(
 
 
 def plot(result: Result) -> Figure:
-    """Draw a row for each style: photo, network and baseline on a logarithmic axis, with their deviations."""
+    """Draw a row for each style: photo, network and baseline on a logarithmic axis, deviations as factors."""
     rows = result.data["rows"]
     figure, axis = plt.subplots(figsize=(8.0, 1.4 + 0.5 * len(rows)), layout="constrained")
     marks = [("content", "the photo itself", "C3", "s"), ("network", "network", "C2", "o")]
     for key, label, colour, mark in marks:
         means = [row[key]["mean"] for row in rows]
-        bars = [row[key]["deviation"] for row in rows]
+        # As far to the left as to the right: below the mean by as much, some bars would end near zero.
+        factors = [1 + row[key]["deviation"] / row[key]["mean"] for row in rows]
+        bars = [[m - m / f for m, f in zip(means, factors, strict=True)]]
+        bars += [[m * f - m for m, f in zip(means, factors, strict=True)]]
         axis.errorbar(means, range(len(rows)), xerr=bars, fmt=mark, color=colour, label=label, capsize=3)
     for count in result.data["after"]:
         means = [row["baseline"][str(count)]["mean"] for row in rows]
