@@ -234,7 +234,10 @@ def steps_before(start_from):
     name = start_from.removeprefix("runs/")
     recipe = load_recipe(ROUNDS[name] if name in ROUNDS else RECIPES[0].with_name(f"{name}.toml"))
     assert recipe.name == name
-    return recipe.training.steps + steps_before(recipe.start_from)
+    before = recipe.start_from
+    if before == name:
+        before = max(key for key in ROUNDS if key.rpartition("_")[0] == name)
+    return recipe.training.steps + steps_before(before)
 
 
 @pytest.mark.parametrize("name", sorted({name.rpartition("_")[0] for name in ROUNDS}))
