@@ -61,7 +61,7 @@ def _from_anywhere(recipe: Recipe) -> Recipe:
 
 
 class Trainer:
-    """A run while it goes; arguments as for :func:`repro.train.train`, which also closes the folder."""
+    """A run while it goes; arguments as for :func:`repro.train.train`; ``run`` is closed by its maker."""
 
     def __init__(
         self,
