@@ -19,7 +19,7 @@ from repro.files import atomic_path
 from repro.loss_network import LossNetwork
 from repro.optimize_image import transfer_style
 from repro.patterns import draw
-from repro.run_folder import provenance
+from repro.provenance import provenance
 
 
 class Timed:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from repro.data import data_hash, list_photos
 from repro.files import atomic_path
+from repro.provenance import provenance
 from repro.recipe import Recipe, load_recipe
-from repro.run_folder import provenance
 from repro.runtime import default_precision
 from repro.train import train
 

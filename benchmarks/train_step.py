@@ -21,8 +21,9 @@ from repro.assets import save_weights
 from repro.files import atomic_path
 from repro.images import save_image
 from repro.loss_network import BLOCKS
+from repro.provenance import provenance
 from repro.recipe import load_recipe
-from repro.run_folder import RunFolder, provenance
+from repro.run_folder import RunFolder
 from repro.runtime import default_precision
 from repro.train import Trainer
 

@@ -2,16 +2,14 @@
 
 import json
 import math
-import shutil
 import subprocess
 import sys
 
 import pytest
 import torch
 
-import repro
 from repro import run_folder
-from repro.run_folder import Meter, RunFolder, provenance, read_history
+from repro.run_folder import Meter, RunFolder, read_history
 
 
 @pytest.fixture
@@ -240,57 +238,3 @@ def test_meter_names_a_skipped_photo_once():
     meter.skip(["a.jpg: bad", "c.jpg: bad"], said.append)
     assert said == ["skipped a.jpg: bad", "skipped b.jpg: small", "skipped c.jpg: bad"]
     assert meter.skipped == ["a.jpg: bad", "b.jpg: small", "c.jpg: bad"]
-
-
-def test_provenance_names_versions():
-    facts = provenance()
-    assert facts["repro"] == repro.__version__
-    assert facts["torch"] == torch.__version__
-    assert facts["python"] == ".".join(map(str, sys.version_info[:3]))
-    assert facts["device"]
-    json.dumps(facts)
-
-
-@pytest.mark.parametrize(("count", "name"), [(1, "CPU, 1 thread"), (2, "CPU, 2 threads")])
-def test_the_processor_is_named_with_its_threads(count, name, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: count)
-    assert provenance()["device"] == name
-
-
-def test_the_device_that_is_asked_for_is_named_and_not_the_gpu_beside_it(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: f"GPU {device}")
-    assert provenance()["device"] == "GPU None"
-    assert provenance(torch.device("cuda", 1))["device"] == "GPU cuda:1"
-    assert provenance("cpu")["device"].startswith("CPU, ")
-    assert provenance(torch.device("mps"))["device"] == "mps"
-
-
-@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
-def test_provenance_has_the_commit_of_a_working_copy(tmp_path, monkeypatch):
-    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
-        monkeypatch.delenv(name, raising=False)
-    module = tmp_path / "package" / "module.py"
-    module.parent.mkdir()
-    module.write_text("x = 1\n")
-    monkeypatch.setattr(run_folder, "__file__", str(module))
-
-    def git(*arguments):
-        identity = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
-        command = ["git", "-C", str(tmp_path), *identity, *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-    assert provenance()["git_commit"] is None  # no working copy
-    git("init")
-    assert provenance()["git_commit"] is None  # not of this one
-    git("add", "package")
-    git("commit", "-m", "first")
-    commit = git("rev-parse", "HEAD")
-    assert len(commit) == 40
-    tmp_path.joinpath("notes.txt").write_text("not of the package")
-    assert provenance()["git_commit"] == commit
-    module.write_text("x = 2\n")
-    assert provenance()["git_commit"] == f"{commit}+"
-    monkeypatch.setenv("PATH", str(tmp_path))  # no git
-    assert provenance()["git_commit"] is None

@@ -18,18 +18,14 @@ from __future__ import annotations
 
 import json
 import math
-import platform
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
 
-from . import __version__
 from .files import atomic_path
 from .images import same_fingerprint
 
@@ -241,48 +237,6 @@ def read_history(folder: str | Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             break
     return rows
-
-
-def provenance(device: torch.device | str | None = None) -> dict[str, Any]:
-    """Return what a result should say of the software and of the device (:func:`device_name`)."""
-    return {
-        "repro": __version__,
-        "git_commit": _git_commit(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": version("torchvision"),
-        "device": device_name(device),
-    }
-
-
-def device_name(device: torch.device | str | None = None) -> str:
-    """Return how results name a device, by default the first GPU of CUDA or else the CPU.
-
-    That is the GPU's own name, "CPU, 2 threads", or the name PyTorch has for another kind ("mps").
-    """
-    kind = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")).type
-    if kind == "cuda":
-        return torch.cuda.get_device_name(device)
-    if kind != "cpu":
-        return kind
-    threads = torch.get_num_threads()
-    return f"CPU, {threads} thread{'s' if threads != 1 else ''}"
-
-
-def _git_commit() -> str | None:
-    """Return the commit of the working copy that this module is in, with ``+`` if changed; or None."""
-    here = Path(__file__).parent
-
-    def git(*arguments: str) -> str:
-        run = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True)
-        return run.stdout.strip()
-
-    try:
-        if git("ls-files", "--error-unmatch", Path(__file__).name):
-            return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "-uno", "--", ".") else "")
-    except (OSError, subprocess.CalledProcessError):  # no git, or installed without a working copy
-        pass
-    return None
 
 
 def _event_writer(folder: Path, step: int) -> Any:

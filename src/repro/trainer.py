@@ -36,8 +36,9 @@ from .images import fingerprint, save_image
 from .loss_network import LossNetwork
 from .patterns import PATTERNS
 from .pretrained import origin, shipped, start_from
+from .provenance import provenance
 from .recipe import Recipe, from_dict
-from .run_folder import Meter, RunFolder, provenance
+from .run_folder import Meter, RunFolder
 from .runtime import any_process, caught_signals, make_accelerator
 from .transform_nets import StyleTransferNet, SuperResolutionNet
 

@@ -18,7 +18,7 @@ def info() -> None:
 
     from .. import __version__, assets
     from ..loss_network import VARIANTS, available_layers, resolve_auto
-    from ..run_folder import device_name
+    from ..provenance import device_name
 
     rows = {
         "repro": __version__,

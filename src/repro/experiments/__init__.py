@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..run_folder import provenance
+from ..provenance import provenance
 from . import common
 from .paper import paper_numbers
 
