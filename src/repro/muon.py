@@ -69,12 +69,17 @@ def orthogonalized(matrix: Tensor) -> Tensor:
     """Return a matrix with the singular vectors of ``matrix`` and singular values near 1.
 
     They are between about 0.7 and 1.2, but for very small ones, which stay small. By five steps of the
-    Newton-Schulz iteration, which needs products only.
+    Newton-Schulz iteration, which needs products only. Each multiplies from the left by a polynomial of
+    x x^T: their product is computed among such squares, which are small, and meets the matrix once.
     """
     a, b, c = _QUINTIC
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.mT
     x = wide / wide.norm().clamp(min=1e-7)
+    square = x @ x.mT
+    factor = one = torch.eye(len(square), dtype=x.dtype, device=x.device)
     for _ in range(5):
-        square = x @ x.mT
-        x = a * x + (b * square + c * square @ square) @ x
+        step = a * one + b * square + c * square @ square
+        factor = step @ factor
+        square = step @ square @ step
+    x = factor @ x
     return x if wide is matrix else x.mT
