@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import LogFormatterSciNotation, LogLocator
 
 from .baseline_curves import SEED
 from .common import Result, settings
@@ -88,6 +89,7 @@ def plot(result: Result) -> Figure:
     axis.set_yticks(range(len(rows)), [row["style"].replace("_", " ") for row in rows])
     axis.set(xscale="log", xlabel="objective", ylim=(len(rows) - 0.5, -0.8))
     axis.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))  # more of them would overlap
+    axis.xaxis.set_minor_formatter(LogFormatterSciNotation(minor_thresholds=(np.inf, np.inf)))  # label all
     axis.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     return figure
