@@ -172,6 +172,15 @@ def test_learning_rate_of_a_cosine():
     assert sorted(rates[99:], reverse=True) == rates[99:]
 
 
+def test_learning_rate_of_a_trapezoid():
+    factor = learning_rate_factor(replace(MODERN.style.training, steps=4000, schedule="trapezoid"))
+    assert [factor(step) for step in (0, 49, 99, 2000, 3000)] == [0.01, 0.5, 1.0, 1.0, 1.0]
+    assert factor(3500) == pytest.approx(0.5)
+    assert factor(3999) == pytest.approx(0.001)
+    short = learning_rate_factor(replace(MODERN.style.training, steps=1, schedule="trapezoid"))
+    assert short(0) == 1.0
+
+
 @pytest.mark.parametrize(("steps", "top"), [(1, 0), (5, 0), (50, 4), (200, 19)])
 def test_warm_up_takes_at_most_a_tenth(steps, top):
     factor = learning_rate_factor(replace(MODERN.style.training, steps=steps))

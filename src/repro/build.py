@@ -61,12 +61,15 @@ def prepare_input(recipe: Recipe, image: Tensor) -> Tensor:
 def learning_rate_factor(training: TrainingConfig) -> Callable[[int], float]:
     """Return what the learning rate is multiplied by at each step, counted from 0.
 
-    "constant" is 1; "cosine" rises over the first 100 steps (at most a tenth of all), then falls to 0.
+    "constant" is 1; the others rise over the first 100 steps (at most a tenth of all), then "cosine" falls
+    to 0, and "trapezoid" stays at 1 and falls to 0 in a straight line over the last quarter.
     """
     if training.schedule == "constant":
         return lambda step: 1.0
-    warm_up = max(1, min(100, training.steps // 10))
-    return lambda step: min(1.0, (step + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * step / training.steps))
+    steps, warm_up = training.steps, max(1, min(100, training.steps // 10))
+    if training.schedule == "trapezoid":
+        return lambda step: min(1.0, (step + 1) / warm_up, (steps - step) / (steps / 4))
+    return lambda step: min(1.0, (step + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 def build_optimizer(training: TrainingConfig, network: nn.Module) -> torch.optim.Optimizer:

@@ -271,7 +271,7 @@ def _check(recipe: Recipe, source: str) -> None:
             raise ValueError(f"{source}: {key} must be at least 0, got {value}")
     choices = {
         "training.optimizer": (training.optimizer, ("adam", "muon")),
-        "training.schedule": (training.schedule, ("constant", "cosine")),
+        "training.schedule": (training.schedule, ("constant", "cosine", "trapezoid")),
         "training.crop": (training.crop, ("random", "zoom", "patch", "whole")),
         "loss.style_reduction": (recipe.loss.style_reduction, get_args(StyleReduction)),
         "loss.pixel_error": (recipe.loss.pixel_error, get_args(PixelError)),
