@@ -152,7 +152,7 @@ def test_overrides_by_dotted_key(write):
         ({"name": "../x"}, r"name is '\.\./x'; it names files, so it must be a plain name"),
         ({"name": ""}, r"name is ''"),
         ({"training.optimizer": "sgd"}, r"training\.optimizer is 'sgd'; use adam or muon"),
-        ({"training.schedule": "linear"}, r"training\.schedule is 'linear'; use constant or cosine or trapezoid"),
+        ({"training.schedule": "step"}, r"training\.schedule is 'step'; use constant or cosine or trapezoid"),
         ({"training.crop": "centre"}, r"training\.crop is 'centre'; use random or zoom or patch or whole"),
         ({"loss.style_reduction": "max"}, r"loss\.style_reduction is 'max'; use sum or mean"),
         ({"loss.pixel_error": "huber"}, r"loss\.pixel_error is 'huber'; use squared or absolute"),

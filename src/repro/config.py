@@ -151,8 +151,8 @@ class TrainingConfig:
     schedule: str = _source(
         paper="no schedule is mentioned: constant",
         reference="train.lua: lr_decay_every -1, which is off",
-        modern="a short linear warm-up, then a cosine to zero (Loshchilov and Hutter 2017); a recipe may choose "
-        "trapezoid, which falls in its last quarter only (Hägele et al. 2024)",
+        modern="a short linear warm-up, then a cosine to zero (Loshchilov and Hutter 2017); a recipe may "
+        "choose trapezoid, which falls in its last quarter only (Hägele et al. 2024)",
     )
     crop: str = _source(
         paper="section 4.1: photos resized to 256 x 256, ours without keeping the aspect ratio, which is not "
