@@ -90,5 +90,19 @@ def test_instance_norm_takes_its_statistics_in_float32():
     torch.testing.assert_close(y.float(), torch.nn.functional.instance_norm(x.float()), atol=0.02, rtol=0.01)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_instance_norm_of_a_channel_that_hardly_varies(layout):
+    x = (50 + 0.05 * torch.randn(2, 4, 32, 32)).contiguous(memory_format=layout).requires_grad_()
+    weights = torch.randn(2, 4, 32, 32)
+    exact = x.detach().double().requires_grad_()
+    values = []
+    for image, norm in ((x, InstanceNorm(4)), (exact, torch.nn.InstanceNorm2d(4))):
+        y = norm(image)
+        (y * weights).sum().backward()
+        values.append((y.detach(), image.grad))
+    torch.testing.assert_close(values[0][0].double(), values[1][0], atol=1e-3, rtol=0)
+    torch.testing.assert_close(values[0][1].double(), values[1][1], atol=0.05, rtol=0.01)
+
+
 def test_conv_layer_halves_odd_sizes_upwards():
     assert ConvLayer(3, 4, 3, stride=2)(torch.rand(2, 3, 7, 8)).shape == (2, 4, 4, 4)

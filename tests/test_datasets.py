@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from repro import data, datasets, downloads
@@ -156,6 +157,17 @@ def test_a_data_set_that_is_not_here_says_how_to_get_it(publish):
     (folder / "a.png").write_bytes(picture(1))  # there, but nothing says that it is all
     with pytest.raises(AssetError, match="repro data get tiny"):
         datasets.path("tiny")
+
+
+def test_two_at_once_do_not_spoil_the_download(server, publish):
+    folder = publish(a_png=picture(1))
+    folder.mkdir(parents=True)
+    with FileLock(folder.with_name(".tiny.lock")):
+        with pytest.raises(AssetError, match=r"^tiny: another process is downloading it to .*; wait for it$"):
+            datasets.get("tiny")
+        assert server.requests == []
+    assert datasets.get("tiny") == folder
+    assert sorted(path.name for path in folder.iterdir()) == ["SOURCE.json", "a.png"]
 
 
 @pytest.mark.parametrize("call", [datasets.get, datasets.path, datasets.lookup])

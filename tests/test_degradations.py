@@ -55,3 +55,12 @@ def test_low_resolution_is_blur_then_bicubic(astronaut):
         low_resolution(astronaut[..., :-4], 8)
     with pytest.raises(ValueError, match="blur"):
         low_resolution(astronaut, 4, blur=-1)
+
+
+def test_blur_of_nothing_and_of_too_small_an_image(astronaut):
+    assert torch.equal(gaussian_blur(astronaut, 0), astronaut)
+    with pytest.raises(ValueError, match=r"of 9 x 6 px is too small for a blur of 2 px, .* more than 6 px"):
+        gaussian_blur(astronaut[..., :6, :9], 2.0)
+    gaussian_blur(astronaut[..., :7, :9], 2.0)
+    with pytest.raises(ValueError, match="at least 0, got -1"):
+        gaussian_blur(astronaut, -1)

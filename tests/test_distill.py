@@ -10,7 +10,7 @@ import torch
 import tiny_vgg
 from repro import assets
 from repro.data import list_photos
-from repro.distill import PhotoPairs, Student, distill, loss_terms
+from repro.distill import PhotoPairs, Student, distill, loss_terms, run
 from repro.images import save_image
 from repro.loss_network import CHANNELS, LossNetwork
 
@@ -151,6 +151,15 @@ def test_a_run_killed_and_resumed_ends_on_the_weights_of_an_undisturbed_one(prep
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in log] == [3, 6, 8]
     assert [entry["seconds"] for entry in log] == [1, 2, 3]  # of both runs, without the time between them
+
+
+def test_a_recipe_of_another_network_is_refused(tmp_path):
+    recipe = tmp_path / "x4.toml"
+    recipe.write_text('name = "x4"\n[training]\nsteps = 3\n')
+    with pytest.raises(
+        ValueError, match=r"x4.toml: no recipe of a loss network \(it has no widths, teacher\)"
+    ):
+        run(recipe, tmp_path, tmp_path / "out.safetensors", tmp_path / "run")
 
 
 def test_the_card_of_pocket_belongs_to_its_weights_and_reports_the_agreement():

@@ -190,6 +190,18 @@ def test_times_for_the_papers_iterations_follow_from_one(smoke):
         assert 0 < found["share_of_peak"] < 1.5
 
 
+def test_an_iteration_is_timed_without_what_comes_before_the_second(monkeypatch):
+    module, clock = experiments.module("speed"), [0.0]
+    monkeypatch.setattr(module.time, "perf_counter", lambda: clock[0])
+
+    def objective(image):
+        clock[0] += 2.0 if clock[0] else 102.0
+        return {"total": (image - 0.3).pow(4).sum()}
+
+    found = module._iterations(objective, torch.full((1, 3, 4, 4), 0.9), 5)
+    assert len(found) >= 4 and set(found) == {2.0}
+
+
 def test_names_scales_and_options_are_checked(tmp_path):
     with pytest.raises(ValueError, match=r"unknown experiment 'fig3'; known: all, feature_reconstruction"):
         experiments.choose(["fig3"])

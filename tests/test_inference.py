@@ -53,6 +53,8 @@ def test_photos_of_a_batch_do_not_know_each_other(style, astronaut):
 def test_strength_mixes_photo_and_result(style, astronaut):
     full = repro.stylize(astronaut, style)
     assert torch.equal(repro.stylize(astronaut, style, strength=0), astronaut)
+    outside = astronaut + 0.005 * astronaut.sign()  # by less than is refused
+    assert repro.stylize(outside, style, strength=0).max() <= 1
     mixed = repro.stylize(astronaut, style, strength=0.25)
     assert torch.allclose(mixed, 0.75 * astronaut + 0.25 * full, atol=1e-6)
 

@@ -89,6 +89,12 @@ def test_torchvisions_own_weights_are_brought_to_the_caffe_scale(astronaut):
     assert torch.allclose(ours, scale * expected, rtol=1e-4, atol=1e-3)
 
 
+def test_images_of_another_precision(astronaut):
+    vgg = network()
+    expected, found = vgg(astronaut), vgg(astronaut.double())
+    assert all(torch.equal(expected[layer], found[layer]) for layer in expected)
+
+
 def test_nothing_deeper_than_asked_is_built():
     cut = network(["relu3_1", "relu1_2"])
     assert cut.layers == ("relu1_2", "relu3_1")

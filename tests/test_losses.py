@@ -86,6 +86,12 @@ def test_half_precision_is_summed_in_float32(dtype):
         assert gram_matrix(torch.randn(1, 2, 4, 4)).dtype == torch.float32
 
 
+def test_total_variation_of_half_precision_does_not_overflow():
+    image = 255.0 * (torch.arange(64 * 64).view(1, 1, 64, 64) % 2)  # black and white columns
+    assert torch.equal(total_variation(image.half()), total_variation(image))
+    assert total_variation(image).item() == pytest.approx(64 * 63 * 255**2)
+
+
 def test_gram_matrix_wants_feature_maps():
     with pytest.raises(ValueError, match=r"expected shape \(N, C, H, W\)"):
         gram_matrix(torch.zeros(3, 4, 5))

@@ -7,6 +7,7 @@ import torch
 
 import tiny_vgg
 from repro.config import PAPER, REFERENCE
+from repro.losses import PerceptualLoss
 from repro.optimize_image import (
     invert_features,
     optimize_image,
@@ -157,3 +158,23 @@ def test_style_is_reconstructed_at_any_size(astronaut):
     assert result.image.shape == (1, 3, 20, 28)
     assert set(result.history) == {"style/relu1_2", "style/relu2_2", "tv", "total"}
     assert result.history["total"][-1] < 0.3 * result.history["total"][0]
+
+
+def test_a_loss_network_by_name_goes_where_the_image_is(astronaut, monkeypatch):
+    tiny_vgg.write()
+    seen = []
+
+    def set_targets(self, content=None, style=None):
+        seen.append(next(self.loss_network.parameters()).device.type)
+        raise InterruptedError
+
+    monkeypatch.setattr(PerceptualLoss, "set_targets", set_targets)
+    image = astronaut[..., :32, :32].to("meta")  # any device but the CPU, where there may be no other
+    for method in (
+        lambda: transfer_style(image, image, "vgg16"),
+        lambda: invert_features(image, "relu1_2", "vgg16"),
+        lambda: reconstruct_style(image, ["relu1_2"], "vgg16"),
+    ):
+        with pytest.raises(InterruptedError):
+            method()
+    assert seen == ["meta"] * 3

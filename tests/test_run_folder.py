@@ -167,6 +167,14 @@ def test_loading_drops_the_history_after_the_checkpoint(run):
     assert read_history(run.path) == []
 
 
+def test_a_run_that_died_while_it_wrote_its_first_row_begins_anew(run):
+    run.history.write_text('{"step": 1, "seco')
+    run.close()
+    run.create({"recipe": {}, "photos": 3})
+    run.log(_row(1))
+    assert [row["step"] for row in read_history(run.path)] == [1]
+
+
 @pytest.mark.parametrize("missing", [1, 2, 30])
 def test_a_last_line_that_was_cut_off_is_left_out(run, missing):
     for step in (1, 2, 3):

@@ -44,6 +44,10 @@ class InstanceNorm(nn.Module):
         # feature maps of a very small picture. On CPUs it takes half precision with weights in float32 and
         # then keeps its statistics in float32 too, several times faster than by way of a converted copy.
         y = x if x.device.type == "cpu" and weight.dtype == torch.float32 else x.to(dtype)
+        if x.device.type == "cpu" and not y.is_contiguous():
+            # With channels last PyTorch takes the variance as E[x^2] - E[x]^2, of which nothing is left in
+            # float32 where a channel hardly varies. Without its mean the result is the same.
+            y = y - y.mean((2, 3), keepdim=True)
         return torch.group_norm(y, len(weight), weight, bias, self.eps).to(x.dtype)
 
 

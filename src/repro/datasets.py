@@ -15,6 +15,7 @@ from importlib import resources
 from pathlib import Path
 
 import requests
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from .assets import AssetError, cache_dir
@@ -171,30 +172,38 @@ def get(name: str, progress: bool = False) -> Path:
     Raises:
         ValueError: unknown name.
         AssetError: no network, no such file, a file that is not the expected one, no space, a folder that
-            cannot be written to. What has been downloaded is kept, and the next call goes on from there.
+            cannot be written to, another process that is getting it. What has been downloaded is kept, and
+            the next call goes on from there.
     """
     data_set = lookup(name)
     folder = cache_dir() / "datasets" / name
     if (folder / _MARKER).is_file():
         return folder
-    archives = [folder / file for file in data_set.files if file.endswith(".zip")]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _check_space(folder, data_set.size * (2 if archives else 1))
-        _download_all(data_set, folder, name, progress)
-        for archive in archives:
-            unpack(archive, folder, progress)
-        with atomic_path(folder / _MARKER) as temporary:
-            facts = {key: getattr(data_set, key) for key in ("title", "url", "licence", "credit", "purpose")}
-            temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-        for archive in archives:
-            archive.unlink()
+        with FileLock(folder.with_name(f".{name}.lock"), timeout=0):
+            _get(data_set, folder, name, progress)
+    except Timeout:
+        raise AssetError(f"{name}: another process is downloading it to {folder}; wait for it") from None
     except OSError as error:
         raise AssetError(
             f"{name}: cannot write to {folder} ({error.strerror or error}); "
             "make room, or set REPRO_CACHE to another folder"
         ) from None
     return folder
+
+
+def _get(data_set: DataSet, folder: Path, name: str, progress: bool) -> None:
+    archives = [folder / file for file in data_set.files if file.endswith(".zip")]
+    _check_space(folder, data_set.size * (2 if archives else 1))
+    _download_all(data_set, folder, name, progress)
+    for archive in archives:
+        unpack(archive, folder, progress)
+    with atomic_path(folder / _MARKER) as temporary:
+        facts = {key: getattr(data_set, key) for key in ("title", "url", "licence", "credit", "purpose")}
+        temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    for archive in archives:
+        archive.unlink()
 
 
 def _check_space(folder: Path, size: int) -> None:

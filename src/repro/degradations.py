@@ -23,20 +23,35 @@ def low_resolution(image: Tensor, factor: int, blur: float = 1.0) -> Tensor:
 
     Returns:
         (N, 3, H / factor, W / factor) in [0, 1].
+
+    Raises:
+        ValueError: the sides are no multiples of ``factor``, or ``blur`` does not suit them
+            (:func:`gaussian_blur`).
     """
     check_image(image)
     height, width = image.shape[-2:]
     if height % factor or width % factor:
         raise ValueError(f"an image of {width} x {height} px is no multiple of {factor}; crop it first")
-    if blur < 0:
-        raise ValueError(f"blur: expected at least 0, got {blur}")
-    blurred = gaussian_blur(image, blur) if blur else image
-    return resize(blurred, (height // factor, width // factor))
+    return resize(gaussian_blur(image, blur), (height // factor, width // factor))
 
 
 def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
-    """Blur (N, 3, H, W) with a Gaussian of ``sigma`` pixels, cut off at 3 sigma; the border is mirrored."""
+    """Blur (N, 3, H, W) with a Gaussian of ``sigma`` pixels, cut off at 3 sigma; the border is mirrored.
+
+    Raises:
+        ValueError: ``sigma`` is negative, or a side is too short to be mirrored by 3 sigma.
+    """
+    if sigma < 0:
+        raise ValueError(f"blur: expected at least 0, got {sigma}")
+    if sigma == 0:
+        return image
     radius = max(1, round(3 * sigma))
+    if radius >= min(image.shape[-2:]):
+        height, width = image.shape[-2:]
+        raise ValueError(
+            f"an image of {width} x {height} px is too small for a blur of {sigma:g} px, "
+            f"which needs more than {radius} px a side"
+        )
     positions = torch.arange(-radius, radius + 1, dtype=image.dtype)
     kernel = torch.exp(-(positions**2) / (2 * sigma**2))
     kernel = (kernel / kernel.sum()).to(image.device).expand(3, 1, 1, -1)

@@ -223,6 +223,12 @@ def distill(
 def run(recipe_path: Path, photos: Path, output: Path, folder: Path, steps: int | None = None) -> None:
     """Distil as a recipe says, write the weights to ``output`` and a card (JSON) beside them."""
     recipe = tomllib.loads(Path(recipe_path).read_text())
+    missing = [key for key in ("widths", "teacher") if key not in recipe]
+    if missing:
+        raise ValueError(
+            f"{recipe_path}: no recipe of a loss network (it has no {', '.join(missing)}); "
+            "recipes/pocket.toml is one, and repro train takes those of other networks"
+        )
     paths = list_photos(photos)
     train_paths, held_out = split(paths, recipe["training"]["held_out"], recipe["seed"])
     Path(folder).mkdir(parents=True, exist_ok=True)

@@ -29,7 +29,7 @@ def stylize(
     Args:
         photo: (N, 3, H, W), RGB in [0, 1], of any size and on any device.
         style: the name of a style that comes with the package, the folder of a run, a safetensors file, or
-            a network.
+            a network on the photo's device.
         strength: from 0, the photo as it is, to 1, the network's result; between them the two are mixed.
         preserve_color: keep the photo's colours: only the luminance (Y of BT.601) is the network's.
         tile: a larger photo is worked on in tiles of this side in pixels, at least 64, which bounds the
@@ -80,7 +80,7 @@ def upscale(
             paper's post-processing (section 4.2). By default for networks of the feature loss alone, which
             know colours only as far as the loss network does.
         network: another one that comes with the package, by name, the folder of a run, a safetensors file,
-            or a network; ``scale`` and ``loss`` are then its own.
+            or a network on the photo's device; ``scale`` and ``loss`` are then its own.
         tile, progress: as of :func:`stylize`; ``tile`` is in pixels of the result.
 
     Returns:
@@ -127,7 +127,7 @@ def _checked(photo: Tensor) -> Tensor:
     low, high = (value.item() for value in photo.aminmax())
     if not -0.01 <= low <= high <= 1.01:  # false for NaN as well
         raise ValueError(f"photo: expected values in [0, 1], got {low:.4g} to {high:.4g}")
-    return photo.detach().float()
+    return photo.detach().float().clamp(0, 1)
 
 
 def _network(source: Any, kind: type, photo: Tensor) -> Any:

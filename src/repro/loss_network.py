@@ -143,7 +143,8 @@ class LossNetwork(nn.Module):
         The pass stops at the deepest layer asked for.
 
         Args:
-            image: (N, 3, H, W), RGB, in [0, 1]. At block b the features have H // 2^(b-1) rows.
+            image: (N, 3, H, W), RGB, in [0, 1], of any floating-point type; taken in that of the weights. At
+                block b the features have H // 2^(b-1) rows.
             layers: names such as "relu3_3".
 
         Returns:
@@ -161,7 +162,7 @@ class LossNetwork(nn.Module):
                 f"which needs {smallest} x {smallest}"
             )
         pool = F.max_pool2d if self.pooling == "max" else F.avg_pool2d
-        x = self.variant.preprocessing(image)
+        x = self.variant.preprocessing(image.to(next(self.parameters()).dtype))
         features = {}
         for key, conv in self.convs.items():
             layer = key.replace("conv", "relu")

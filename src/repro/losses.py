@@ -113,6 +113,7 @@ def total_variation(image: Tensor, reduction: TVReduction = "sum") -> Tensor:
     """
     if image.ndim != 4:
         raise ValueError(f"image: expected shape (N, C, H, W), got {tuple(image.shape)}")
+    image = image.to(torch.promote_types(image.dtype, torch.float32))  # the sum overflows half precision
     down = image[..., 1:, :] - image[..., :-1, :]
     right = image[..., :, 1:] - image[..., :, :-1]
     total = down.square().sum() + right.square().sum()

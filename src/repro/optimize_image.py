@@ -146,7 +146,7 @@ def transfer_style(
     Args:
         content: (1, 3, H, W) in [0, 1].
         style: (1, 3, H', W') in [0, 1]; its size decides how large the strokes come out.
-        loss_network: an object or a name.
+        loss_network: an object on the device of the images, or a name.
         loss: layers and weights; default those of the released code, ``REFERENCE.style.loss``, as far as
             the loss network has the style layers.
         iterations: of L-BFGS; the paper finds up to 500 usually enough.
@@ -155,7 +155,7 @@ def transfer_style(
         snapshots, progress: see :func:`optimize_image`.
     """
     if isinstance(loss_network, str):
-        loss_network = LossNetwork(loss_network)
+        loss_network = LossNetwork(loss_network).to(content.device)
     if loss is None:
         loss = REFERENCE.style.loss.restrict(loss_network.layers)
     if start not in ("noise", "content"):
@@ -185,7 +185,7 @@ def invert_features(
         layer: such as "relu3_3".
     """
     if isinstance(loss_network, str):
-        loss_network = LossNetwork(loss_network, [layer])
+        loss_network = LossNetwork(loss_network, [layer]).to(image.device)
     objective = PerceptualLoss(loss_network, content_layers={layer: 1.0}, tv_weight=tv_weight)
     objective.set_targets(content=image)
     start = white_noise(image.shape, seed).to(image)
@@ -212,7 +212,7 @@ def reconstruct_style(
         size: (H, W) of the result; default that of ``style``.
     """
     if isinstance(loss_network, str):
-        loss_network = LossNetwork(loss_network, layers)
+        loss_network = LossNetwork(loss_network, layers).to(style.device)
     objective = PerceptualLoss(loss_network, style_layers=dict.fromkeys(layers, 5.0), tv_weight=tv_weight)
     objective.set_targets(style=style)
     start = white_noise((1, 3, *(size or style.shape[-2:])), seed).to(style)

@@ -70,6 +70,7 @@ class RunFolder:
         if self.begun:
             self.description()  # of ours, or it stays
         self.path.mkdir(parents=True, exist_ok=True)
+        self.history.unlink(missing_ok=True)  # has at most a first line that was cut off
         self._write_json("run.json", description)
 
     def description(self) -> dict[str, Any]:

@@ -84,8 +84,8 @@ class _TransformNet(nn.Module, HubMixin):
         return self.decode(self.layers(self.encode(image)), image)
 
     def encode(self, image: Tensor) -> Tensor:
-        """Turn an image into what ``layers`` take: 0..255 minus the mean pixel."""
-        return 255 * image - self.mean_pixel
+        """Turn an image into what ``layers`` take: 0..255 minus the mean pixel, in the weights' type."""
+        return 255 * image.to(self.mean_pixel.dtype) - self.mean_pixel
 
     def decode(self, y: Tensor, image: Tensor) -> Tensor:
         """Turn the value ``y`` of the last layer into an image, ``factor`` times the size of ``image``."""

@@ -30,8 +30,8 @@ def run(scale: str = "book", loss_network: str = "auto", styles: Sequence[str] |
 
     Returns:
         ``data["rows"]``, for each style, photo and size the objective of ``baseline``, ``network`` and
-        ``content``, the photo itself. Pictures ``STYLE``, ``STYLE/PHOTO/SIZE/content``, ``.../baseline`` and
-        ``.../network``.
+        ``content``, the photo itself. Pictures ``STYLE/PHOTO/SIZE/style``, ``.../content``, ``.../baseline``
+        and ``.../network``.
 
     Raises:
         ValueError: unknown scale, loss network or network, or no network comes with the package.
