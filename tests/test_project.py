@@ -1,5 +1,6 @@
 """The project's own files agree with each other and carry nothing of the machine they were written on."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import repro
+from repro.recipe import load_recipe
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads(ROOT.joinpath("pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -71,3 +73,23 @@ def test_ci_runs_the_command_of_the_readme():
     lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
     assert command.removeprefix("exec ") == "make test"
     assert "make test" in lines
+
+
+def test_commands_for_several_processes_have_a_batch_that_they_can_share():
+    texts = [ROOT.joinpath("README.md").read_text(encoding="utf-8")]
+    for path in ROOT.joinpath("notebooks").glob("*.ipynb"):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        texts += ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
+    commands = re.findall(r"(?m)^(?:torchrun|accelerate launch) (?:.*\\\n)*.*", "\n".join(texts))
+    checked = 0
+    for command in commands:
+        numbers = {name.replace("-", "_"): int(n) for name, n in re.findall(r"--(n\S+) (\d+)\b", command)}
+        each = numbers.get("nnodes", 1) * numbers.get("nproc_per_node", 1)
+        processes = numbers.get("num_processes", each)
+        recipe = re.search(r"repro\.cli train (\S+)", command)[1]
+        if recipe == "mine.toml":  # the reader's own, made in the chapter
+            continue
+        source = ROOT / recipe if recipe.endswith(".toml") else recipe
+        assert load_recipe(source).training.batch_size % processes == 0 and processes > 1, command
+        checked += 1
+    assert checked >= 4
