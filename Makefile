@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BOOK := $(BIN)/jupyter-book build -W --keep-going
 # Strict nbval: every cell runs, and every text output must be the stored one.
-NBVAL := notebooks --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout=300
+NBVAL := notebooks --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout=900
 
 # The kernel of .venv, not one of the same name in the reader's home.
 export JUPYTER_PREFER_ENV_PATH := 1
@@ -55,7 +55,7 @@ notebooks: $(READY)  ## execute the notebooks and store their outputs in place
 	$(BIN)/python book/setup_cell.py notebooks/*.ipynb
 	$(BIN)/jupyter-nbconvert --to notebook --execute --inplace \
 		--ExecutePreprocessor.kernel_name=python3 --ExecutePreprocessor.record_timing=False \
-		--ExecutePreprocessor.timeout=600 notebooks/*.ipynb
+		--ExecutePreprocessor.timeout=900 notebooks/*.ipynb
 
 clean:  ## remove everything that was built, except .venv
 	rm -rf _build .preview.yml .pytest_cache .ruff_cache .hypothesis book/_static/mathjax

@@ -111,6 +111,11 @@ def test_bad_input_is_one_line_and_exit_code_2(photo, tmp_path):
                           "relu5_3", "relu3_3")  # fmt: skip
     assert_one_line_error(repro("invert", photo, "-o", out, "--loss-network", "vgg99"), "vgg99", "pocket")
     assert_one_line_error(repro("invert", photo, "-o", tmp_path / "o.xyz"), ".xyz")
+    before = photo.read_bytes()
+    replace = ("-o", photo, "--overwrite", "--loss-network", "pocket", "--iterations", 1, "--size", 32)
+    assert_one_line_error(repro("invert", photo, *replace), "would replace", "photo.png")
+    assert_one_line_error(repro("transfer-style", pixel, photo, *replace), "would replace", "photo.png")
+    assert photo.read_bytes() == before
     assert not out.exists()
 
 
@@ -252,7 +257,9 @@ def test_train_says_in_one_line_what_does_not_fit(photos, tmp_path, monkeypatch,
         ((*small, "--set", "training.speed=3"), ["unknown key 'speed'", "learning_rate"]),
         ((*small, "--set", "training.steps"), ["expected KEY=VALUE"]),
         ((*small, "--set", "run.held_out=4"), ["cannot hold out 4 of 4 photos"]),
+        ((*small, "--set", "loss.tv_weight=-1"), ["loss.tv_weight must be at least 0, got -1"]),
         ((*small, "--precision", "half"), ["unknown precision 'half'", "bf16"]),
+        ((*small, "-o", recipe), ["small.toml is a file, not a folder"]),
         ((*small, "-o", run), ["holds a run already", "--resume"]),
         (("style", *small[1:], "--style", "nothing", "--loss-network", "pocket", "--set", "run.held_out=1"),
          ["'nothing' is no file", "stained_glass"]),
@@ -266,3 +273,26 @@ def test_train_says_in_one_line_what_does_not_fit(photos, tmp_path, monkeypatch,
         for word in words:
             assert word in line
     assert not (tmp_path / "new").exists()
+
+
+def test_an_interruption_while_it_starts_is_one_line(monkeypatch, capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_run", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "Aborted.\n"
+
+
+def test_a_scorecard_of_nothing_leaves_the_page(tmp_path, monkeypatch, capsys):
+    page = tmp_path / "page.md"
+    page.write_text("<!-- scorecard -->\nmine\n<!-- end of scorecard -->\n")
+    (tmp_path / "empty").mkdir()
+    for folder, words in (("none", "no such folder"), ("empty", "no results in it")):
+        assert here(monkeypatch, "scorecard", tmp_path / folder, "--page", page) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"repro: {tmp_path / folder}: {words}")
+    assert "mine" in page.read_text()
+    assert here(monkeypatch, "scorecard", tmp_path / "none") == 2

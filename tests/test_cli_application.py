@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -131,12 +132,36 @@ def test_nothing_is_overwritten_unless_told(run, photo, style, tmp_path):
 
 def test_where_nothing_can_be_written_nothing_is_done(run, photo, style, tmp_path):
     (tmp_path / "file").write_text("no folder")
-    for output in (tmp_path / "file" / "b.png", tmp_path / "file" / "sub"):
+    for output in (tmp_path / "file", tmp_path / "file" / "b.png"):
         code, _, errors = run("stylize", photo, "--style", style, "-o", output)
         assert code == 2
-        assert errors == [
-            f"repro: {tmp_path / 'file'} is a file, so {output} cannot be written; give another name"
-        ]
+        assert errors == [f"repro: {tmp_path / 'file'} is a file, not a folder; give another name"]
+    output = tmp_path / "file" / "sub"
+    code, _, errors = run("stylize", photo, "--style", style, "-o", output)
+    assert code == 2
+    assert errors == [
+        f"repro: {tmp_path / 'file'} is a file, so {output} cannot be written; give another name"
+    ]
+
+
+def test_an_error_of_one_photo_names_it(run, photo, style, tmp_path, monkeypatch):
+    bad = tmp_path / "nan.tif"
+    Image.fromarray(np.array([[0.5, np.nan]], dtype=np.float32)).save(bad)
+    code, _, errors = run("stylize", bad, photo, "--style", style, "-o", tmp_path / "out")
+    assert code == 2
+    assert errors[0].startswith(f"repro: {bad}: photo: expected values in [0, 1]")
+    assert errors[1] == "Wrote 1 of 2 pictures."
+
+    def no_memory(*arguments):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
+
+    monkeypatch.setattr("repro.inference.run_in_tiles", no_memory)
+    code, _, errors = run("stylize", photo, "--style", style, "-o", tmp_path / "b.png")
+    assert (code, errors) == (2, [f"repro: {photo}: not enough memory; give a smaller --tile or size"])
+    monkeypatch.setattr("repro.figures.show", no_memory)
+    monkeypatch.setattr("repro.inference.run_in_tiles", lambda network, photo, *_: photo)
+    code, _, errors = run("styles", style, "--sheet", photo, "-o", tmp_path / "b.png")
+    assert code == 2 and len(errors) == 1 and errors[0].startswith("repro: not enough memory; give a smaller")
 
 
 def test_two_photos_of_one_name_do_not_replace_each_other(run, photo, style, tmp_path):
@@ -177,6 +202,8 @@ def test_alpha_is_kept_and_grows_with_the_picture(run, style, x4, astronaut, tmp
 
 
 def test_what_cannot_be_done_at_all_is_one_line(run, photo, style, x4, tmp_path):
+    photo.with_name("there.png").write_bytes(b"mine")
+    original = photo.read_bytes()
     cases = [
         (("stylize", photo, "--style", "no_such"), "no_such: no file, no run, and no network of the package"),
         (("stylize", photo, "--style", x4), "is no network for style transfer"),
@@ -187,7 +214,16 @@ def test_what_cannot_be_done_at_all_is_one_line(run, photo, style, x4, tmp_path)
         (("upscale", photo, "--network", style), "is no network for super-resolution"),
         (("styles", "-o", tmp_path / "a.png"), "give --sheet PHOTO"),
         (("styles", style, "--sheet", photo), "give the sheet a file"),
-        (("styles", style, "--sheet", photo, "-o", photo), "exists; give another name"),
+        (("styles", style, "--sheet", photo, "-o", photo, "--overwrite"), "the result would replace"),
+        (("styles", style, "--sheet", photo, "-o", style), "unknown suffix '.safetensors'"),
+        (
+            ("styles", style, "--sheet", photo, "-o", photo.with_name("there.png")),
+            "exists; give another name",
+        ),
+        (
+            ("styles", style, "--sheet", photo, "-o", tmp_path / "a.png", "--size", 20),
+            "too narrow for a name",
+        ),
         (("styles", style, "--sheet", tmp_path / "none.jpg", "-o", tmp_path / "a.png"), "no such file"),
         (("styles", x4), "is no network for style transfer"),
     ]
@@ -198,6 +234,7 @@ def test_what_cannot_be_done_at_all_is_one_line(run, photo, style, x4, tmp_path)
         assert line.startswith("repro: ")
         assert words in line
     assert not list(tmp_path.glob("a.*"))
+    assert photo.read_bytes() == original
 
 
 def test_styles_are_listed_and_shown_on_a_photo(run, photo, style, tmp_path):

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -74,6 +75,7 @@ def test_pairs_are_a_crop_and_a_distorted_copy(tmp_path, astronaut):
 
 
 RECIPE = """
+name = "narrow"
 seed = 0
 widths = [4, 5, 6, 7, 8]
 [[teacher]]
@@ -84,6 +86,7 @@ steps = 2
 photos = 2
 size = 32
 learning_rate = 2e-3
+held_out = 1
 [loss]
 features = 1.0
 difference = 0.5
@@ -157,8 +160,15 @@ def test_a_recipe_of_another_network_is_refused(tmp_path):
     recipe = tmp_path / "x4.toml"
     recipe.write_text('name = "x4"\n[training]\nsteps = 3\n')
     with pytest.raises(
-        ValueError, match=r"x4.toml: no recipe of a loss network \(it has no widths, teacher\)"
+        ValueError, match=r"x4.toml: no recipe of a loss network \(it has no seed, widths, teacher, loss\)"
     ):
+        run(recipe, tmp_path, tmp_path / "out.safetensors", tmp_path / "run")
+    pocket = Path(__file__).parents[1].joinpath("recipes", "pocket.toml").read_text()
+    recipe.write_text(pocket.replace("steps =", "stepps ="))
+    with pytest.raises(ValueError, match=r"no recipe of a loss network \(it has no training.steps\)"):
+        run(recipe, tmp_path, tmp_path / "out.safetensors", tmp_path / "run")
+    recipe.write_text('task = "style\n')
+    with pytest.raises(ValueError, match=r"x4.toml: not a TOML file"):
         run(recipe, tmp_path, tmp_path / "out.safetensors", tmp_path / "run")
 
 

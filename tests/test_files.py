@@ -1,5 +1,6 @@
 """Files are written whole or not at all."""
 
+import errno
 import hashlib
 import os
 import stat
@@ -39,6 +40,29 @@ def test_files_have_the_permissions_that_open_gives(tmp_path):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
+
+
+def test_the_longest_name_that_a_folder_takes(tmp_path):
+    for name in ("w" * 251 + ".jpg", "日" * 83 + ".jpg"):
+        with atomic_path(tmp_path / name) as temporary:
+            temporary.write_bytes(b"a")
+        assert (tmp_path / name).read_bytes() == b"a"
+
+
+def test_an_error_names_the_file_that_was_to_be(tmp_path):
+    target = tmp_path / "a.png"
+    with pytest.raises(OSError, match="No space left") as caught, atomic_path(target):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as Pillow's, without a name
+    assert caught.value.filename == str(target)
+    with pytest.raises(OSError, match="other") as caught, atomic_path(target):
+        raise FileNotFoundError(errno.ENOENT, "no such file", "other")
+    assert caught.value.filename == "other"
+    with (
+        pytest.raises(OSError, match="File name too long") as caught,
+        atomic_path(tmp_path / ("a." + 300 * "b")),
+    ):
+        pass
+    assert caught.value.filename == str(tmp_path / ("a." + 300 * "b"))
 
 
 def test_sha256_of_known_bytes(tmp_path):

@@ -111,6 +111,16 @@ def test_sixteen_bit_grey_keeps_its_range(tmp_path):
         assert torch.allclose(image[0, channel, 0], expected, atol=1e-7)
 
 
+def test_a_transparent_value_of_sixteen_bits(tmp_path):
+    values = np.array([[0, 257, 32768, 65535]], dtype=np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.png", transparency=257)
+    image, alpha, _ = load_picture(tmp_path / "a.png")
+    assert alpha.flatten().tolist() == [1, 0, 1, 1]
+    assert image[0, 0, 0, 1] == pytest.approx(257 / 65535)
+    Image.fromarray(values).save(tmp_path / "a.png", transparency=1)
+    assert load_picture(tmp_path / "a.png").alpha is None
+
+
 def test_transparent_parts_lie_over_white(tmp_path):
     picture = Image.new("RGBA", (3, 1))
     for x, alpha in enumerate((0, 51, 255)):

@@ -1,6 +1,7 @@
 """A trained network becomes a file with a card and comes back from it; what is damaged is named."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,15 @@ def test_a_run_that_has_not_finished_is_not_published(run, tmp_path):
     folder.create(RunFolder(run.folder).description())
     with pytest.raises(FileNotFoundError, match="has not finished"):
         publish(folder.path, tmp_path)
+
+
+def test_of_a_run_without_its_history_nothing_is_published(run, tmp_path):
+    folder = tmp_path / "lost"
+    shutil.copytree(run.folder, folder)
+    (folder / "history.jsonl").unlink()
+    with pytest.raises(ValueError, match=r"lost: its history\.jsonl has no evaluation"):
+        publish(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_cannot_be_loaded_is_named(run, tmp_path):

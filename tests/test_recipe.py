@@ -149,6 +149,13 @@ def test_overrides_by_dotted_key(write):
         ({"run.save_every": -1}, r"run\.save_every must be positive, got -1"),
         ({"run.workers": -1}, r"run\.workers must be at least 0, got -1"),
         ({"seed": -1}, r"seed must be at least 0, got -1"),
+        ({"loss.tv_weight": -1}, r"loss\.tv_weight must be at least 0, got -1"),
+        ({"loss.pixel_weight": float("inf")}, r"loss\.pixel_weight must be at least 0, got inf"),
+        ({"loss.style_layers.relu1_2": float("nan")}, r"loss\.style_layers\.relu1_2 must be at least 0"),
+        (
+            {"loss.content_layers": {"relu3_3": -2}},
+            r"loss\.content_layers\.relu3_3 must be at least 0, got -2",
+        ),
         ({"name": "../x"}, r"name is '\.\./x'; it names files, so it must be a plain name"),
         ({"name": ""}, r"name is ''"),
         ({"training.optimizer": "sgd"}, r"training\.optimizer is 'sgd'; use adam or muon"),

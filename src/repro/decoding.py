@@ -34,7 +34,10 @@ def decode(picture: Image.Image) -> tuple[Tensor, Tensor | None]:
         values = np.asarray(picture, dtype=np.float32)
         top = 65535.0 if picture.mode.startswith("I") else max(1.0, float(values.max()))
         grey = torch.from_numpy(np.clip(values / top, 0.0, 1.0))
-        return grey.expand(1, 3, *grey.shape).contiguous(), None
+        image, clear = grey.expand(1, 3, *grey.shape).contiguous(), picture.info.get("transparency")
+        if not isinstance(clear, int) or not (values == clear).any():
+            return image, None
+        return image, torch.from_numpy((values != clear).astype(np.float32))[None, None]
     transparent = picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info
     if transparent:
         picture = picture.convert("RGBA")

@@ -14,6 +14,7 @@ import time
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -149,7 +150,7 @@ def distill(
         folder: for checkpoint and log.
         steps: in place of the recipe's number.
     """
-    recipe = tomllib.loads(Path(recipe_path).read_text())
+    recipe = _read(recipe_path)
     setting, weights, seed = recipe["training"], recipe["loss"], recipe["seed"]
     steps = steps or setting["steps"]
     torch.manual_seed(seed)
@@ -220,15 +221,26 @@ def distill(
     return student.export()
 
 
-def run(recipe_path: Path, photos: Path, output: Path, folder: Path, steps: int | None = None) -> None:
-    """Distil as a recipe says, write the weights to ``output`` and a card (JSON) beside them."""
-    recipe = tomllib.loads(Path(recipe_path).read_text())
-    missing = [key for key in ("widths", "teacher") if key not in recipe]
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        recipe = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a TOML file ({error})") from None
+    missing = [key for key in ("name", "seed", "widths", "teacher", "training", "loss") if key not in recipe]
+    if not missing:
+        wanted = ("steps", "photos", "size", "learning_rate", "held_out")
+        missing = [f"training.{key}" for key in wanted if key not in recipe["training"]]
     if missing:
         raise ValueError(
-            f"{recipe_path}: no recipe of a loss network (it has no {', '.join(missing)}); "
+            f"{path}: no recipe of a loss network (it has no {', '.join(missing)}); "
             "recipes/pocket.toml is one, and repro train takes those of other networks"
         )
+    return recipe
+
+
+def run(recipe_path: Path, photos: Path, output: Path, folder: Path, steps: int | None = None) -> None:
+    """Distil as a recipe says, write the weights to ``output`` and a card (JSON) beside them."""
+    recipe = _read(recipe_path)
     paths = list_photos(photos)
     train_paths, held_out = split(paths, recipe["training"]["held_out"], recipe["seed"])
     Path(folder).mkdir(parents=True, exist_ok=True)

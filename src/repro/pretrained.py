@@ -108,11 +108,14 @@ def publish(run: str | Path, target: str | Path, licence: str | None = None, ove
 
     Raises:
         FileNotFoundError: the folder holds no run, or one that has not finished.
+        ValueError: the run's history was lost.
         FileExistsError: one of the three files is there already and ``overwrite`` is not set.
     """
     description, history = RunFolder(run).description(), read_history(run)
     if not (Path(run) / "model.safetensors").is_file():
         raise FileNotFoundError(f"{run}: the run has not finished (no model.safetensors)")
+    if not any("evaluation" in row for row in history):
+        raise ValueError(f"{run}: its history.jsonl has no evaluation, which the card needs")
     recipe = from_dict(description["recipe"], f"{run}/run.json")
     style = replace(recipe.style, picture=Path(recipe.style.picture).name)
     recipe = replace(recipe, start_from=Path(recipe.start_from).name, style=style)
@@ -125,11 +128,12 @@ def publish(run: str | Path, target: str | Path, licence: str | None = None, ove
     for there in (path, path.with_suffix(".json"), path.with_suffix(".jpg")):
         if there.exists() and not overwrite:
             raise FileExistsError(f"{there} exists; give another folder or --overwrite")
-    save_weights(tensors, path, {"recipe": json.dumps(recipe.to_dict())})
     content = {**_card(recipe, description, history, tensors), "licence": licence}
+    thumbnail = _thumbnail(recipe, network)
+    save_weights(tensors, path, {"recipe": json.dumps(recipe.to_dict())})
     with atomic_path(path.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    save_image(_thumbnail(recipe, network), path.with_suffix(".jpg"), quality=90)
+    save_image(thumbnail, path.with_suffix(".jpg"), quality=90)
     return path
 
 

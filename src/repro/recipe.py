@@ -243,7 +243,7 @@ def _checked(name: str, value: Any, default: Any) -> Any:
 
 
 def _check(recipe: Recipe, source: str) -> None:
-    training, run = recipe.training, recipe.run
+    training, run, loss = recipe.training, recipe.run, recipe.loss
     if not recipe.name or recipe.name in (".", "..") or set(recipe.name) & set("/\\"):
         raise ValueError(f"{source}: name is {recipe.name!r}; it names files, so it must be a plain name")
     positive = {
@@ -265,7 +265,11 @@ def _check(recipe: Recipe, source: str) -> None:
         "run.workers": run.workers,
         "training.half_size_steps": training.half_size_steps,
         "super_resolution.blur": recipe.super_resolution.blur,
+        "loss.pixel_weight": loss.pixel_weight,
+        "loss.tv_weight": loss.tv_weight,
     }
+    for table in ("content_layers", "style_layers"):
+        not_negative |= {f"loss.{table}.{layer}": value for layer, value in getattr(loss, table).items()}
     for key, value in not_negative.items():
         if not 0 <= value < math.inf:
             raise ValueError(f"{source}: {key} must be at least 0, got {value}")
@@ -273,9 +277,9 @@ def _check(recipe: Recipe, source: str) -> None:
         "training.optimizer": (training.optimizer, ("adam", "muon")),
         "training.schedule": (training.schedule, ("constant", "cosine", "trapezoid")),
         "training.crop": (training.crop, ("random", "zoom", "patch", "whole")),
-        "loss.style_reduction": (recipe.loss.style_reduction, get_args(StyleReduction)),
-        "loss.pixel_error": (recipe.loss.pixel_error, get_args(PixelError)),
-        "loss.tv_reduction": (recipe.loss.tv_reduction, get_args(TVReduction)),
+        "loss.style_reduction": (loss.style_reduction, get_args(StyleReduction)),
+        "loss.pixel_error": (loss.pixel_error, get_args(PixelError)),
+        "loss.tv_reduction": (loss.tv_reduction, get_args(TVReduction)),
     }
     for key, (value, known) in choices.items():
         if value not in known:
@@ -288,12 +292,9 @@ def _check(recipe: Recipe, source: str) -> None:
         for size in sizes:
             if size % factor:
                 raise ValueError(f"{source}: training.size {size:g} is no multiple of the factor {factor}")
-        blur = recipe.super_resolution.blur
-        if round(3 * blur) >= min(sizes):
-            raise ValueError(
-                f"{source}: super_resolution.blur {blur:g} is too wide for pieces of {min(sizes):g} px"
-            )
-        if recipe.loss.style_layers:
+        if round(3 * recipe.super_resolution.blur) >= min(sizes):
+            raise ValueError(f"{source}: super_resolution.blur is too wide for pieces of {min(sizes):g} px")
+        if loss.style_layers:
             raise ValueError(f"{source}: loss.style_layers must be empty for super-resolution")
-    elif not recipe.loss.style_layers:
+    elif not loss.style_layers:
         raise ValueError(f"{source}: loss.style_layers must name a layer for the task style")

@@ -6,19 +6,33 @@ import sys
 import tomllib
 
 from . import application, optimization, training, experiments, machine  # isort: skip (the order in the list of commands)
-from .common import app
+from .common import app, out_of_memory
 
 __all__ = ["app", "application", "experiments", "machine", "main", "optimization", "training"]
 
 
 def main() -> None:
     """Run the command; a foreseeable error is one line on stderr and exit code 2."""
+    try:
+        _run()
+    except KeyboardInterrupt:  # while PyTorch is imported; after that it is Typer's
+        print("Aborted.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _run() -> None:
     from ..assets import AssetError
 
     try:
         app()
+        return
     except (OSError, ValueError, FloatingPointError, AssetError, tomllib.TOMLDecodeError) as error:
+        line = str(error)
         if isinstance(error, OSError) and error.filename and error.strerror:
-            error = f"{error.filename}: {error.strerror}"
-        print(f"repro: {error}", file=sys.stderr)
-        sys.exit(2)
+            line = f"{error.filename}: {error.strerror}"
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        line = "not enough memory; give a smaller --size, or in a training a smaller batch, size or width"
+    print(f"repro: {line}", file=sys.stderr)
+    sys.exit(2)

@@ -12,7 +12,9 @@ import typer
 from .common import Overwrite, app, check_output, say
 from .pictures import process
 
-Photos = Annotated[list[Path], typer.Argument(help="One or more picture files.", show_default=False)]
+Photos = Annotated[
+    list[Path], typer.Argument(help="One or more picture files.", show_default=False, readable=False)
+]
 Target = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="A file for one photo, or a folder; default beside the photo."),
@@ -20,6 +22,8 @@ Target = Annotated[
 TileSize = Annotated[
     int, typer.Option("--tile", min=64, help="Larger results are made in tiles of this side, in pixels.")
 ]
+
+NARROWEST = 32  # px: a picture on a sheet, with its name above it
 
 
 @app.command(
@@ -128,7 +132,7 @@ def styles(
         return
     if output is None:
         raise ValueError("give the sheet a file: -o FILE")
-    check_output(output, overwrite)
+    check_output(output, overwrite, originals=[sheet])
     if not names:
         raise ValueError("no styles come with this version; name a run's folder or a file")
     _write_sheet(sheet, [_style(name) for name in names], output, size)
@@ -169,6 +173,11 @@ def _write_sheet(photo: Path, networks: list[tuple[Any, str]], output: Path, siz
     from ..inference import stylize as run
 
     image = load_image(photo, size)
+    if image.shape[-1] < NARROWEST:
+        raise ValueError(
+            f"{photo} would be {image.shape[-1]} px wide on the sheet, too narrow for a name; "
+            "give a larger --size"
+        )
     pictures = [image] + [_on_device(net, lambda x, net=net: run(x, net))(image) for net, _ in networks]
     columns = math.ceil(math.sqrt(len(pictures)))
     figure = show(pictures, ["photo", *(name for _, name in networks)], columns)

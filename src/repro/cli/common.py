@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -22,13 +23,20 @@ Output = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output file if it exists.")]
 
 
-def check_output(output: Path, overwrite: bool, suffixes: tuple[str, ...] = ()) -> None:
-    """Refuse before the work, not after it; without ``suffixes`` the output is a picture."""
+def check_output(
+    output: Path, overwrite: bool, suffixes: tuple[str, ...] = (), originals: Sequence[Path] = ()
+) -> None:
+    """Refuse before the work, not after it; without ``suffixes`` the output is a picture.
+
+    ``originals``, the files that the work begins with, are not replaced, whatever ``overwrite`` says.
+    """
     from ..images import SUFFIXES
 
     suffixes = suffixes or SUFFIXES
     if output.suffix.lower() not in suffixes:
         raise ValueError(f"{output}: unknown suffix {output.suffix!r}; use one of {', '.join(suffixes)}")
+    if output.resolve() in [original.resolve() for original in originals]:
+        raise ValueError(f"the result would replace {output}, which it is made from; give another name")
     if output.exists() and not overwrite:
         raise FileExistsError(f"{output} exists; give another name or --overwrite")
     check_folder(output.parent)
@@ -37,10 +45,17 @@ def check_output(output: Path, overwrite: bool, suffixes: tuple[str, ...] = ()) 
 def check_folder(path: Path) -> None:
     """Refuse where no folder can be made, or nothing can be written into it."""
     there = next(parent for parent in (path.absolute(), *path.absolute().parents) if parent.exists())
-    if there != path.absolute() and not there.is_dir():
+    if path.exists() and not path.is_dir():
+        raise NotADirectoryError(f"{path} is a file, not a folder; give another name")
+    if not there.is_dir():
         raise NotADirectoryError(f"{there} is a file, so {path} cannot be written; give another name")
     if not os.access(there, os.W_OK):
         raise PermissionError(f"{there}: may not be written; give another folder")
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory, of the machine or of a GPU, was not enough."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error))
 
 
 def say(line: str) -> None:

@@ -82,9 +82,13 @@ def scorecard(
     from ..experiments import scorecard as made
     from ..files import atomic_path
 
+    if not results.is_dir():
+        raise FileNotFoundError(f"{results}: no such folder; give the one with the results")
     if page is None:
         print(made.scorecard(results))
         return
+    if not any(results.glob("*.json")):
+        raise FileNotFoundError(f"{results}: no results in it; {page} stays as it was")
     text = made.with_headlines(page.read_text(encoding="utf-8"), results)
     with atomic_path(page) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -38,7 +38,7 @@ def transfer_style(
     from ..images import load_image, save_image
     from ..optimize_image import transfer_style as run
 
-    check_output(output, overwrite)
+    check_output(output, overwrite, originals=[content, style])
     photo, picture = load_image(content, size).to(device()), load_image(style, style_size).to(device())
     network = _load_network(loss_network)
     loss = REFERENCE.style.loss.restrict(network.layers)
@@ -72,7 +72,7 @@ def invert(
     from ..images import load_image, save_image
     from ..optimize_image import invert_features
 
-    check_output(output, overwrite)
+    check_output(output, overwrite, originals=[photo])
     image = load_image(photo, size).to(device())
     result = invert_features(
         image, layer, _load_network(loss_network, [layer]), iterations, seed=seed, progress=True

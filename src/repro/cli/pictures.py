@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from .common import check_folder, say
+from .common import check_folder, out_of_memory, say
 
 
 def process(
@@ -50,8 +50,12 @@ def process(
                 raise ValueError(f"{photo}: the result would replace the photo {target}; give another name")
             if target.exists() and not overwrite:
                 raise FileExistsError(f"{target} exists; give another name or --overwrite")
+            check_folder(target.parent)
             image, alpha, quality = load_picture(photo)
-            result = work(image)
+            try:
+                result = work(image)
+            except ValueError as error:
+                raise ValueError(f"{photo}: {error}") from None
             if alpha is not None:
                 alpha = _fit(alpha, tuple(result.shape[-2:]))
             save_image(result, target, quality or 95, alpha)
@@ -61,9 +65,9 @@ def process(
                 error = f"{error.filename}: {error.strerror}"
             tqdm.write(f"repro: {error}", file=sys.stderr)
         except (MemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and "memory" not in str(error):
+            if not out_of_memory(error):
                 raise
-            tqdm.write(f"repro: {photo}: not enough memory; give a smaller --tile", file=sys.stderr)
+            tqdm.write(f"repro: {photo}: not enough memory; give a smaller --tile or size", file=sys.stderr)
     if written:
         say(
             f"Wrote {written[0]}." if len(photos) == 1 else f"Wrote {len(written)} of {len(photos)} pictures."
@@ -79,12 +83,13 @@ def _check(output: Path | None, number: int) -> None:
 
     if output is None:
         return
-    check_folder(output)
+    suffix = output.suffix.lower()
+    is_file = suffix in SUFFIXES and not output.is_dir()
+    if is_file and number > 1:
+        raise ValueError(f"{output}: {number} photos need a folder, not a file")
+    check_folder(output.parent if is_file else output)
     if output.is_dir():
         return
-    suffix = output.suffix.lower()
-    if suffix in SUFFIXES and number > 1:
-        raise ValueError(f"{output}: {number} photos need a folder, not a file")
     if suffix in Image.registered_extensions() and suffix not in SUFFIXES:
         raise ValueError(f"{output}: unknown suffix {output.suffix!r}; use one of {', '.join(SUFFIXES)}")
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .common import Output, Overwrite, app, check_output, say
+from .common import Output, Overwrite, app, check_folder, check_output, say
 
 
 @app.command(epilog="Example: **repro distill recipes/pocket.toml photos/ -o pocket.safetensors**")
@@ -91,6 +91,7 @@ def train(
     chosen = load_recipe(recipe, scale, overrides)
     folder = datasets.path(photos) if photos in datasets.DATASETS else Path(photos)
     output = run_folder or Path("runs") / chosen.name
+    check_folder(output)
     _trained(lambda: run(chosen, folder, output, precision=precision or "auto"))
 
 
@@ -152,8 +153,9 @@ def _trained(run) -> None:
         raise typer.Exit(130) from None
     if not is_main_process():
         return
-    last = [row["evaluation"] for row in result.history if "evaluation" in row][-1]
-    steps = result.history[-1]["step"]
-    say(
-        f"{steps} steps; objective on held-out photos {last['objective']:.4g}. The run is in {result.folder}."
-    )
+    evaluated = [row for row in result.history if "evaluation" in row]
+    found = ""
+    if evaluated:  # none where the history was lost
+        objective = evaluated[-1]["evaluation"]["objective"]
+        found = f"{evaluated[-1]['step']} steps; objective on held-out photos {objective:.4g}. "
+    say(f"{found}The run is in {result.folder}.")
