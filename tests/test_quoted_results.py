@@ -96,8 +96,8 @@ def test_a_page_that_asks_for_too_much_is_no_page(root):
 
 
 def test_no_number_is_typed_in_the_introduction():
-    """Digits stand in code, links, formulas and the name of VGG-16 only; a result is quoted."""
+    """Digits stand in code, links, numbers of chapters, formulas and VGG-16 only; a result is quoted."""
     text = ROOT.joinpath("book", "intro.md").read_text(encoding="utf-8")
     text = re.sub(r"(?ms)\$\$.*?\$\$|^```bash.*?^```|^```", "", text)
-    text = re.sub(r"`[^`]*`|\$[^$]*\$|\]\([^)]*\)|VGG-1[69]", "", text)
+    text = re.sub(r"`[^`]*`|\$[^$]*\$|(?m:^\[\d+\. )|\]\([^)]*\)|VGG-1[69]", "", text)
     assert not re.findall(r".*\d.*", text)

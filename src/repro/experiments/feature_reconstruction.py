@@ -1,4 +1,4 @@
-"""Fig. 3: images that have the same features as a photo at one layer, found from noise.
+"""Figure 3: images that have the same features as a photo at one layer, found from noise.
 
 The deeper the layer, the less of the pixels comes back: the paper's figure shows colour, texture and exact
 shape go while content and layout stay. Here the loss is measured too.

@@ -1,4 +1,4 @@
-"""Fig. 5: the objective of the baseline against its iterations, with the network's value and the photo's.
+"""Figure 5: the objective of the baseline against its iterations, with the network's value and the photo's.
 
 The paper finds the network, one pass, as good as 50 to 100 iterations of the baseline, at 256 px and also at
 512 and 1024 px, for which it was not trained.

@@ -32,7 +32,7 @@ SEED = 0
 PHOTO = "astronaut"
 SETTINGS: dict[str, dict[str, Any]] = {
     "smoke": {"sizes": [32, 64], "measured_iterations": 2, "baseline_repeats": 2, "network_repeats": 3},
-    "book": {"sizes": [128, 256], "measured_iterations": 5, "baseline_repeats": 3, "network_repeats": 5},
+    "book": {"sizes": [128, 256], "measured_iterations": 8, "baseline_repeats": 3, "network_repeats": 15},
     "paper": {
         "sizes": [256, 512, 1024],
         "measured_iterations": 20,

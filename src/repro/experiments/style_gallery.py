@@ -1,4 +1,4 @@
-"""Figs. 6 and 7: photo, baseline and network side by side, for every trained style."""
+"""Figures 6 and 7: photo, baseline and network side by side, for every trained style."""
 
 from __future__ import annotations
 

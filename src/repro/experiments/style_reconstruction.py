@@ -1,4 +1,4 @@
-"""Fig. 4: images with the Gram matrices of a style picture, at one layer and at all of them."""
+"""Figure 4: images with the Gram matrices of a style picture, at one layer and at all of them."""
 
 from __future__ import annotations
 

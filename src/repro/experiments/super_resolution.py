@@ -1,4 +1,4 @@
-"""Figs. 8 and 9: PSNR and SSIM at x4 and x8, and which protocol gives the paper's bicubic rows."""
+"""Figures 8 and 9: PSNR and SSIM at x4 and x8, and which protocol gives the paper's bicubic rows."""
 
 from __future__ import annotations
 
