@@ -49,7 +49,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "steps": 150,
         "size": 64,
         "width": 0.25,
-        "seeds": [0, 1, 2],
+        "seeds": [0, 1, 2, 3, 4],
         "evaluations": 10,
         "style_size": 128,
         "style_weight": 0.2,
