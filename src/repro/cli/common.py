@@ -55,7 +55,8 @@ def check_folder(path: Path) -> None:
 
 def out_of_memory(error: Exception) -> bool:
     """Whether an error says that memory, of the machine or of a GPU, was not enough."""
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error))
+    said = ("out of memory", "allocate memory", "not enough memory")  # PyTorch on a GPU, on Linux, on Windows
+    return isinstance(error, MemoryError) or any(words in str(error) for words in said)
 
 
 def say(line: str) -> None:
