@@ -22,7 +22,7 @@ from ..transform_nets import StyleTransferNet
 from ..weight_files import digest
 from .common import describe, device, load_loss_network
 
-# Where one network stands for all: it is trained longest, and its style picture is drawn, so always here.
+# Where one network stands for all: it does best against its baseline, and its picture is drawn: always here.
 FIRST = "stained_glass"
 
 
