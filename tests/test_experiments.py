@@ -4,14 +4,16 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.text import Text
 from PIL import Image
 
 import tiny_vgg
 from repro import cli, experiments
-from repro.experiments import common, trained_styles
+from repro.experiments import ablations, common, trained_styles
 from repro.experiments.common import Result
 from repro.experiments.objective_curve import crossing
 from repro.images import save_image
@@ -289,6 +291,23 @@ def test_a_plot_needs_no_more_than_what_is_written(smoke):
 
     for name in ("cost", "perceptual_agreement", "objective_curve", "speed"):
         plt.close(experiments.module(name).plot(Result(_content(smoke(name))["data"])))
+
+
+def test_legends_of_the_ablations_cover_neither_lines_nor_titles():
+    from matplotlib import pyplot as plt
+
+    stored = Path(__file__).parents[1] / "results" / "ablations.book.json"
+    pictures = dict.fromkeys(["base", *ablations.ABLATIONS], torch.zeros(1, 3, 8, 8))
+    figure = ablations.plot(Result(_content(stored)["data"], pictures))
+    figure.canvas.draw()
+    legends = [axis.get_legend() for axis in figure.axes if axis.get_legend()]
+    titles = [text for text in figure.findobj(Text) if text.get_text() in ablations.ABLATIONS]
+    plt.close(figure)
+    assert (len(legends), len(titles)) == (4, 5)
+    for legend in legends:
+        covered = legend.get_window_extent()
+        assert not covered.overlaps(legend.axes.get_window_extent())
+        assert not any(covered.overlaps(title.get_window_extent()) for title in titles)
 
 
 def test_the_command_writes_results(tmp_path):

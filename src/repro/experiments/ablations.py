@@ -198,7 +198,9 @@ def plot(result: Result) -> Figure:
                 for i, values in enumerate(curves[key]):
                     axis.plot(result.data["steps"], values, color=colour, label=label if i == 0 else None)
             axis.set(ylabel="objective", yscale="log")
-            axis.legend(frameon=False, fontsize=9)
+            # Beside the title: inside the axes it would lie over some panel's lines.
+            above = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 2, "borderpad": 0}
+            axis.legend(**above, handlelength=1, columnspacing=1, frameon=False, fontsize=9)
         axis.set_title(name, fontsize=10, loc="left")
         axis.spines[["top", "right"]].set_visible(False)
         for panel, key, label in ((left, "base", labels[0]), (right, name, labels[1])):
