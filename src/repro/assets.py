@@ -30,7 +30,10 @@ class Asset:
         file: its name in the cache.
         url: where it is downloaded from.
         sha256: of the file at that address.
-        title, author, year, licence: as they should be credited.
+        title: of the work.
+        author: of the work, as it is to be credited.
+        year: when it was made.
+        licence: under which it may be used.
     """
 
     file: str

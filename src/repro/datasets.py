@@ -36,7 +36,8 @@ class DataSet:
             unpacked there and then deleted.
         size: bytes to download.
         pictures: how many there are in the end.
-        licence, credit: the terms, and the publication to cite.
+        licence: the terms.
+        credit: the publication to cite.
         purpose: what it serves for in this project.
     """
 

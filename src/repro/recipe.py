@@ -15,7 +15,7 @@ and with everything that can be said::
     start_from = ""                   # a trained network, as wide or narrower: a name, a file or a run
 
     [style]                           # of the task "style"
-    picture = "great_wave"            # a file, a painting of repro.assets or a pattern of repro.patterns
+    picture = "great_wave"            # a file, or the name of a painting or pattern
     size = 384                        # its longest side in pixels
 
     [super_resolution]                # of the task "super-resolution"

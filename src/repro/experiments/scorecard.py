@@ -34,7 +34,8 @@ class Row(NamedTuple):
 
     Attributes:
         what: the number.
-        paper, ours: as they are to be read; no paper's where ours is a distance from several of its numbers.
+        paper: as it is to be read; empty where ours is a distance from several of the paper's numbers.
+        ours: as it is to be read.
         verdict: "agrees", "better", "worse" or "differs".
     """
 

@@ -38,7 +38,8 @@ class Protocol:
 
     Attributes:
         blur: sigma in pixels of a Gaussian before downsampling.
-        down, up: keys of :data:`RESIZE`.
+        down: how the picture is made smaller, a key of :data:`RESIZE`.
+        up: how it is enlarged, a key of the same.
         border: whether as many pixels as the factor are cut off each side before scoring.
         channel: "y", studio range; "full-range y", JPEG's; or "rgb".
         window: of SSIM, "gaussian" (11 x 11, sigma 1.5) or "uniform" (7 x 7, scikit-image's default).
