@@ -114,6 +114,14 @@ def test_no_raw_tex_in_prose(book, soups):
     assert not found
 
 
+def test_each_attribute_has_a_line_of_its_own(book, soups):
+    """Of names with commas between them, all but the last would come out as its type."""
+    api = soups[book / "book" / "api.html"]
+    lines = [line.get_text() for line in api.select("dl.field-list li, dl.field-list dd > p")]
+    assert lines
+    assert not [line for line in lines if re.match(r"\w+ \([^)]*,\)", line)]
+
+
 @pytest.fixture(scope="module")
 def address(book):
     """The book behind an http server of this machine."""
@@ -181,6 +189,10 @@ def test_page_reads_well_without_a_network(book, address, browser, page, width):
     missing = tab.evaluate("() => [...document.images].filter(i => !i.naturalWidth).map(i => i.src)")
     fonts = tab.evaluate("() => [...document.fonts].filter(f => f.status === 'error').map(f => f.family)")
     wide = tab.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    cut = tab.evaluate(
+        "() => [...document.querySelectorAll('div.math mjx-container')]"
+        ".filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.textContent)"
+    )
     context.close()
 
     assert not outside
@@ -188,6 +200,7 @@ def test_page_reads_well_without_a_network(book, address, browser, page, width):
     assert not missing
     assert not fonts
     assert (rendered, wrong_tex) == (equations, 0)
+    assert not cut
     assert wide <= 0, f"the page is {wide} px wider than a screen of {width} px"
 
 

@@ -27,7 +27,7 @@ def written(value: Any) -> str:
 
 def table(task: str) -> str:
     """What the presets choose for a task, one row a setting."""
-    lines = [f"| | {' | '.join(PRESETS)} |", "|---|" + "---|" * len(PRESETS)]
+    lines = [f"| setting | {' | '.join(PRESETS)} |", "|---|" + "---|" * len(PRESETS)]
     for part in PARTS:
         configs = [getattr(getattr(preset, task), part) for preset in PRESETS.values()]
         for field in fields(configs[0]):
