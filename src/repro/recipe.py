@@ -12,7 +12,7 @@ and with everything that can be said::
     preset = "modern"                 # or "paper", "reference"
     loss_network = "vgg16"
     seed = 0
-    start_from = ""                   # a trained network, as wide or narrower: a name, a file or a run
+    start_from = ""                   # a network, as wide or narrower: name, file or run
 
     [style]                           # of the task "style"
     picture = "great_wave"            # a file, or the name of a painting or pattern
