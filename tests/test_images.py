@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, features
 
 from repro.images import (
     center_crop,
@@ -259,6 +259,49 @@ def test_truncated_file(tmp_path, suffix):
     save_image(from_array(_pixels(64, 64)), path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(ValueError, match="damaged"):
+        load_image(path)
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
+def test_damaged_avif(tmp_path):
+    path = tmp_path / "a.jpg"  # as pictures of the web are often called
+    Image.fromarray(_pixels(64, 64)).save(path, "AVIF")
+    before, mark, coded = path.read_bytes().partition(b"mdat")
+    path.write_bytes(before + mark + bytes(len(coded)))
+    with pytest.raises(ValueError, match=r"a\.jpg: the picture is damaged"):
+        load_image(path)
+
+
+def test_damaged_dds(tmp_path):
+    path = tmp_path / "a.jpg"
+    Image.fromarray(_pixels()).save(path, "DDS")
+    content = bytearray(path.read_bytes())
+    content[80:84] = bytes(4)  # the flags of the pixel format
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.jpg: the picture is damaged"):
+        load_image(path)
+
+
+def test_too_little_memory_is_no_damage(tmp_path, monkeypatch):
+    def decode(picture):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    save_image(from_array(_pixels()), tmp_path / "a.png")
+    monkeypatch.setattr("repro.images.decode", decode)
+    with pytest.raises(RuntimeError, match="allocate memory"):
+        load_image(tmp_path / "a.png")
+
+
+def test_postscript_is_not_run(tmp_path, monkeypatch):
+    def run(*arguments, **options):
+        raise AssertionError("a program was run")
+
+    monkeypatch.setattr("subprocess.check_call", run)
+    monkeypatch.setattr("PIL.EpsImagePlugin.has_ghostscript", lambda: True)
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", "gs")
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 6\n%%EndComments\nshowpage\n%%EOF\n")
+    with pytest.raises(ValueError, match=r"a\.jpg: not a picture"):
         load_image(path)
 
 

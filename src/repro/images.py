@@ -55,7 +55,7 @@ def load_image(path: str | Path, size: int | None = None) -> Tensor:
 
     Greyscale, palette, CMYK and 16-bit pictures become RGB; an embedded colour profile is converted to
     sRGB; the EXIF orientation is applied; transparent parts are laid over white; of an animation the first
-    frame is taken.
+    frame is taken. PostScript, which is a program, is not read.
 
     Args:
         path: the file.
@@ -89,6 +89,8 @@ def load_picture(path: str | Path) -> Picture:
         with warnings.catch_warnings():  # it warns at 89 megapixels, and telephones have more
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as file:
+                if file.format == "EPS":  # a program, which Pillow has Ghostscript run, whatever its name
+                    raise UnidentifiedImageError
                 file.load()
                 return Picture(*decode(file), jpeg_quality(file))
     except UnidentifiedImageError:
@@ -96,7 +98,9 @@ def load_picture(path: str | Path) -> Picture:
     except Image.DecompressionBombError:
         limit = 2 * Image.MAX_IMAGE_PIXELS // 10**6
         raise ValueError(f"{path}: more than {limit} megapixels; make it smaller first") from None
-    except DAMAGED as error:
+    except (*DAMAGED, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" in str(error):
+            raise
         raise ValueError(f"{path}: the picture is damaged or cannot be read ({error})") from None
 
 
