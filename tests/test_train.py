@@ -208,6 +208,15 @@ def test_to_resume_a_finished_run_changes_nothing(photos, tmp_path):
     assert first.history == again.history
 
 
+def test_a_finished_run_asks_for_no_batch(photos, tmp_path):
+    run(sr_recipe(), photos, tmp_path / "run")
+    with RunFolder(tmp_path / "run") as folder:
+        trainer = Trainer(sr_recipe(), photos, folder, resume=True, precision="no", progress=False)
+        trainer.loader = iter([None])  # what several versions of Accelerate make of an empty loader
+        trainer.fit()
+    assert trainer.step == 6
+
+
 def test_a_run_that_was_moved_with_its_photos_goes_on(photos, tmp_path):
     recipe = sr_recipe()
     run(recipe, photos, tmp_path / "run")

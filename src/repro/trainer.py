@@ -142,6 +142,8 @@ class Trainer:
     def fit(self) -> None:
         """Make the steps that are left."""
         steps = self.recipe.training.steps
+        if self.step == steps:  # Accelerate, up to some version, gives None where a loader is at its end
+            return
         hidden = None if self.progress else True  # None: hidden where stderr is no terminal
         bar = tqdm(total=steps, initial=self.step, unit="step", disable=hidden)
         self.network.train()
