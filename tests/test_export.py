@@ -119,6 +119,24 @@ def test_a_file_that_does_not_do_what_the_network_does_is_not_written(x4, tmp_pa
     network.float()
 
 
+def test_an_exporter_that_cannot_do_it_says_so(x4, tmp_path, monkeypatch):
+    network, path = x4
+    broken = onnx.load(path)
+    broken.graph.node[0].op_type = "Nonsense"
+    monkeypatch.setattr(export, "_convert", lambda network: broken)
+    with pytest.raises(ExportError, match="no valid ONNX"):
+        export_onnx(network, tmp_path / "a.onnx")
+    monkeypatch.undo()
+
+    def refuse(*arguments, **options):
+        raise RuntimeError("a page of where")
+
+    monkeypatch.setattr(torch.onnx, "export", refuse)
+    with pytest.raises(ExportError, match=r"PyTorch \S+ cannot export this network \(RuntimeError\)"):
+        export_onnx(network, tmp_path / "a.onnx")
+    assert not list(tmp_path.glob("*.onnx"))
+
+
 def test_another_kind_of_network_is_refused(tmp_path):
     with pytest.raises(TypeError, match="got Conv2d"):
         export_onnx(torch.nn.Conv2d(3, 3, 3), tmp_path / "a.onnx")

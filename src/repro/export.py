@@ -48,7 +48,8 @@ def export_onnx(network: StyleTransferNet | SuperResolutionNet, path: str | Path
 
     Raises:
         TypeError: ``network`` is another kind of network.
-        ExportError: a package is missing, or the file does not do what the network does.
+        ExportError: a package is missing, this version of PyTorch cannot export the network, or the file
+            does not do what the network does.
         OSError: the file cannot be written.
     """
     if not isinstance(network, StyleTransferNet | SuperResolutionNet):
@@ -57,7 +58,13 @@ def export_onnx(network: StyleTransferNet | SuperResolutionNet, path: str | Path
     if missing:
         raise ExportError(f'export needs {", ".join(missing)}; get it with: pip install "repro[export]"')
     clipped = _Clipped(copy.deepcopy(network).to("cpu", torch.float32)).eval()
-    model = _convert(clipped)
+    try:
+        model = _convert(clipped)
+    except Exception as error:  # the exporter's own, of many kinds, with pages of where
+        raise ExportError(
+            f"PyTorch {torch.__version__} cannot export this network ({type(error).__name__}); "
+            "a newer version may do better"
+        ) from error
     _describe(model, network)
     with atomic_path(path) as temporary:
         temporary.write_bytes(model.SerializeToString())
@@ -122,7 +129,13 @@ def _check(path: Path, network: _Clipped) -> None:
     import onnxruntime
 
     image = torch.rand(CHECKED_SIZE, generator=torch.Generator().manual_seed(0))
-    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise ExportError(
+            f"the exported network is no valid ONNX ({type(error).__name__}); "
+            f"another version of PyTorch than {torch.__version__} may do better"
+        ) from error
     result = torch.from_numpy(session.run(None, {"image": image.numpy()})[0])
     with torch.no_grad():
         expected = network(image)
