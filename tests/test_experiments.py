@@ -243,14 +243,6 @@ def test_a_result_with_nan_is_not_written(tmp_path, monkeypatch, smoke):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_timing_leaves_the_first_run_out():
-    calls = []
-    times = common.seconds(lambda: calls.append(1), repeats=3)
-    assert len(calls) == 4
-    assert len(times) == 3
-    assert common.spread([3.0, 1.0, 2.0]) == {"median": 2.0, "lowest": 1.0, "highest": 3.0, "repeats": 3}
-
-
 def test_without_a_style_network_one_line_says_so(monkeypatch):
     monkeypatch.setattr(trained_styles, "shipped", lambda task: [])
     for name in NEEDS_STYLE:

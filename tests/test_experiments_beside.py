@@ -81,8 +81,11 @@ def test_distances_of_super_resolution_are_shares_of_the_pixel_network():
         return {"factor": 4, "set": "set5", "input": given, "method": method, "feature": feature}
 
     means = [row("bicubic", 8.0), row("x4_pixel", 4.0), row("x4", 3.0), row("x4", 9.0, "blurred")]
+    means[0] |= {"feature_relu3_3": 6.0}
+    means[1] |= {"feature_relu3_3": 4.0}
     assert _rows("super_resolution", {"means": means}) == [
         ("x4, set5, bicubic over x4_pixel, distance at relu2_2", "2.00"),
+        ("x4, set5, bicubic over x4_pixel, distance at relu3_3", "1.50"),
         ("x4, set5, x4 over x4_pixel, distance at relu2_2", "0.75"),
     ]
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from repro.degradations import low_resolution
@@ -15,11 +16,11 @@ from repro.experiments.sr_protocols import (
     is_grey_file,
     to_8_bit,
 )
-from repro.images import load_image, resize, save_image, to_array
+from repro.images import center_crop, load_image, match_histograms, resize, save_image, to_array
 from repro.inference import upscale
 from repro.loss_network import LossNetwork
 from repro.losses import feature_reconstruction_loss
-from repro.metrics import evaluate_sr, lpips
+from repro.metrics import evaluate_sr, lpips, psnr, ssim
 from small_networks import sr_recipe, write
 
 
@@ -55,6 +56,31 @@ def test_what_a_protocol_changes_is_seen(astronaut):
     assert scores["bilinear upsampling"]["psnr"] < plain["psnr"]
     assert scores["point-sampled"]["psnr"] < plain["psnr"]
     assert scores["RGB"]["psnr"] < plain["psnr"]
+
+
+def _shown(low, factor):
+    """Bicubic upsampling of what a file of 8 bits would hold."""
+    return resize(to_8_bit(low), tuple(factor * side for side in low.shape[-2:]))
+
+
+def test_each_choice_of_a_protocol_is_what_it_is_called(astronaut):
+    def scores(result, original=astronaut, border=4):
+        return {"psnr": psnr(result, original, border).item(), "ssim": ssim(result, original, border).item()}
+
+    plain = _shown(low_resolution(astronaut, 4, 0), 4)
+    odd, whole = astronaut[..., :103, :91], astronaut[..., :100, :88]
+    expected = {
+        "no border cut off": scores(plain, border=0),
+        "blur 1": scores(_shown(low_resolution(astronaut, 4, 1.0), 4)),
+        "area": scores(_shown(F.avg_pool2d(astronaut, 4), 4)),
+        "every n-th pixel": scores(_shown(astronaut[..., 2::4, 2::4], 4)),
+        "histogram matched": scores(match_histograms(plain, to_8_bit(low_resolution(astronaut, 4, 0)))),
+        "squares of 288 px": bicubic_score(center_crop(astronaut, 288), 4, Protocol()),
+    }
+    for name, score in expected.items():
+        assert bicubic_score(astronaut, 4, PROTOCOLS[name]) == pytest.approx(score, rel=1e-5), name
+    uncropped = scores(_shown(resize(odd, (25, 22)), 4), whole)
+    assert bicubic_score(odd, 4, PROTOCOLS["whole picture"]) == pytest.approx(uncropped, rel=1e-5)
 
 
 def test_a_greyscale_file_as_it_is(astronaut, tmp_path):
@@ -108,6 +134,44 @@ def test_rows_of_a_folder_and_of_networks(folder, tmp_path):
     expected = evaluate_sr(upscale(low, network=networks[0]), original, 4)
     first = next(row for row in own if row["picture"] == "a")
     assert first["psnr"] == pytest.approx(expected["psnr"], abs=1e-3)
+    blurred = evaluate_sr(resize(to_8_bit(low_resolution(original, 4, 1.0)), (96, 96)), original, 4)
+    of = {"picture": "a", "factor": 4, "method": "bicubic", "input": "blurred"}
+    (row,) = (row for row in data["images"] if of.items() <= row.items())
+    assert row["psnr"] == pytest.approx(blurred["psnr"], abs=1e-3)
+
+
+def test_rows_of_protocols_are_means_with_greyscale_files_as_they_are(folder, monkeypatch):
+    with Image.open(folder / "a.png") as file:
+        file.convert("L").save(folder / "a.png")
+    data = super_resolution.run("smoke", "pocket", data=folder, networks=[]).data
+    pictures = {"a": load_image(folder / "a.png"), "b": load_image(folder / "b.png")[..., 2:98, :]}
+    for row in data["protocols"]:
+        protocol = PROTOCOLS[row["protocol"]]
+        scores = [bicubic_score(pictures[x], row["factor"], protocol, x == "a") for x in pictures]
+        for key in ("psnr", "ssim"):
+            assert row[key] == pytest.approx((scores[0][key] + scores[1][key]) / 2, rel=1e-5)
+    assert [row["protocol"] for row in data["protocols"]] == 2 * list(PROTOCOLS)[:4]
+    off = [{"protocol": "a", "psnr": 0.05, "ssim": 1.0}, {"protocol": "b", "psnr": 0.06, "ssim": 0.0}]
+    monkeypatch.setattr(super_resolution, "_off", lambda protocols, factor: off)
+    data = super_resolution.run("smoke", "pocket", data=folder, networks=[]).data
+    assert data["explained"] == {"x4": ["a"], "x8": ["a"]}
+
+
+def test_numbers_of_the_paper_stand_beside_plain_inputs_of_complete_sets_only(astronaut):
+    row = {"factor": 4, "set": "set5", "method": "bicubic", "psnr": 28.0, "ssim": 0.8}
+    images = [{**row, "input": given} for given in ("plain", "blurred")]
+    paper = {"psnr": 28.43, "ssim": 0.8114}
+    for complete, expected in ((["set5"], [paper, None]), ([], [None, None])):
+        assert [mean["paper"] for mean in super_resolution._means(images, complete)] == expected
+    pictures, name = {"baby": astronaut, "bird": astronaut.flip(2)}, "antialiased bicubic"
+    single = {"psnr": 31.78, "ssim": 0.8577}
+    for complete, expected in (
+        (True, {"set5": paper, "baby": single}),
+        (False, dict.fromkeys(["set5", "baby"])),
+    ):
+        rows = super_resolution._protocol_rows("set5", pictures, 4, name, set(), complete)
+        assert {row["of"]: row["paper"] for row in rows} == expected
+        assert rows[1]["psnr"] == pytest.approx(bicubic_score(astronaut, 4, Protocol())["psnr"], rel=1e-5)
 
 
 def test_a_network_of_the_feature_loss_with_and_without_matched_histograms(folder, tmp_path):
