@@ -155,8 +155,15 @@ def test_a_cache_that_cannot_be_written_to(monkeypatch):
 
 
 def test_a_download_is_converted_and_kept(monkeypatch):
-    monkeypatch.setattr(VGG16_Weights, "get_state_dict", lambda self, **options: torchvision_state())
+    asked = []
+
+    def get_state_dict(self, **options):
+        asked.append(options)
+        return torchvision_state()
+
+    monkeypatch.setattr(VGG16_Weights, "get_state_dict", get_state_dict)
     loaded, _ = load_loss_weights("vgg16")
+    assert [(options["check_hash"], options["weights_only"]) for options in asked] == [(True, True)]
     assert torch.equal(loaded["conv1_1.weight"], tensors()["conv1_1.weight"].flip(1))
     assert torch.equal(loaded["conv5_3.bias"], tensors()["conv5_3.bias"])
     with safe_open(cache_dir() / "vgg16_caffe.safetensors", framework="pt") as file:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 import tiny_vgg
 from repro import patterns
-from repro.assets import AssetError, cache_dir, digest
+from repro.assets import PAINTINGS, AssetError, cache_dir, digest
 from repro.build import (
     build_loss,
     build_network,
@@ -108,12 +108,14 @@ def test_style_picture_of_a_painter_from_the_cache(astronaut, monkeypatch):
     asked = []
 
     def retrieve(url, known_hash, fname, path):
-        asked.append((fname, path))
+        asked.append((known_hash, fname, path))
         return str(path / "great_wave.png")
 
     monkeypatch.setattr(pooch, "retrieve", retrieve)
     style = load_style(StyleConfig("great_wave", 64))
-    assert asked == [("great_wave.jpg", cache_dir() / "paintings")]
+    assert asked == [
+        (f"sha256:{PAINTINGS['great_wave'].sha256}", "great_wave.jpg", cache_dir() / "paintings")
+    ]
     assert torch.equal(style, load_image(path, 64))
 
 

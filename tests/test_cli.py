@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from repro import assets, cli, images
+from repro.config import REFERENCE, STYLE_LAYERS
+from repro.optimize_image import OptimizedImage
 from repro.recipe import load_recipe
 from repro.train import train
 
@@ -48,6 +51,25 @@ def test_transfer_style_writes_a_picture_and_lowers_the_objective(photo, tmp_pat
     line = next(line for line in result.stderr.splitlines() if line.startswith("Objective"))
     before, after = float(line.split()[1]), float(line.split()[3])
     assert after < before / 2
+
+
+def test_options_of_transfer_style_are_those_of_the_function(photo, tmp_path, monkeypatch):
+    asked = []
+
+    def transfer_style(content, style, network, loss, *rest, progress):
+        asked.append((max(content.shape), max(style.shape), network.name, loss, *rest))
+        return OptimizedImage(content, {"total": [2.0, 1.0]})
+
+    monkeypatch.setattr("repro.optimize_image.transfer_style", transfer_style)
+    options = ("--iterations", 7, "--size", 40, "--style-size", 24, "--style-weight", 3, "--seed", 9)
+    options += ("--content-weight", 2, "--start", "content", "--loss-network", "pocket")
+    assert here(monkeypatch, "transfer-style", photo, photo, "-o", tmp_path / "a.png", *options) == 0
+    loss = replace(
+        REFERENCE.style.loss,
+        content_layers={"relu3_3": 2.0},
+        style_layers=dict.fromkeys(STYLE_LAYERS, 3.0),
+    )
+    assert asked == [(40, 24, "pocket", loss, 7, "content", 9)]
 
 
 def test_the_seed_decides_the_picture(photo, tmp_path):

@@ -49,6 +49,30 @@ def test_values_of_the_paper_and_the_released_code():
     assert (PAPER.super_resolution.training.crop, PAPER.style.training.mirror) == ("patch", False)
 
 
+def test_networks_of_the_paper_and_the_released_code():
+    """The supplement's tables, train.lua's defaults, and the commands of its users for super-resolution."""
+    options = {
+        name: [tuple(task.network.arguments().values()) for task in (preset.style, preset.super_resolution)]
+        for name, preset in PRESETS.items()
+    }
+    assert list(PAPER.style.network.arguments()) == ["norm", "upsample", "padding", "output"]
+    assert options["paper"] == [
+        ("batch", "transposed", "reflect-start", "tanh255"),
+        ("batch", "transposed", "zero", "tanh255"),
+    ]
+    assert options["reference"] == [
+        ("instance", "transposed", "reflect-start", "tanh"),
+        ("batch", "transposed", "zero", "tanh"),
+    ]
+    assert PAPER.super_resolution.loss.tv_weight == 0  # not mentioned
+    assert REFERENCE.style.loss.tv_weight == REFERENCE.super_resolution.loss.tv_weight == 1e-6
+    for preset in (PAPER, REFERENCE):
+        for task in (preset.style, preset.super_resolution):
+            assert (task.loss.pixel_weight, task.loss.pixel_error) == (0.0, "squared")
+            assert (task.training.schedule, task.training.mirror) == ("constant", False)
+            assert (task.training.optimizer, task.training.half_size_steps) == ("adam", 0)
+
+
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
 def test_presets_build_what_they_configure(preset):
     loss = PerceptualLoss(lambda image, layers: {}, **preset.style.loss.arguments())

@@ -1,15 +1,16 @@
-"""The slider over two pictures. What matplotlib draws is seen in the book."""
+"""The slider over two pictures, and where pictures and curves are drawn; the looks are seen in the book."""
 
 import io
 import re
 from base64 import b64decode
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from repro.figures import compare, explore
+from repro.figures import compare, curves, explore, show, show_groups
 from repro.images import to_array
 
 ALTS = ('A "sharp" face.', "The same, blurred.")
@@ -49,6 +50,30 @@ def test_what_does_not_fit_is_refused():
         compare(small, large, alts=ALTS)
     with pytest.raises(ValueError, match="expected two of each"):
         compare(small, small, ("one", "two", "three"), alts=ALTS)
+
+
+def test_groups_begin_on_rows_of_their_own():
+    def grey(level):
+        return torch.full((1, 3, 4, 6), level / 255)
+
+    figure = show_groups([{"a": grey(10), "b": grey(20), "c": grey(30)}, {"d": grey(40)}], 2, 4.0)
+    shown = [
+        (axis.get_title(), [image.get_array()[0, 0, 0] for image in axis.images]) for axis in figure.axes
+    ]
+    assert shown == [("a", [10]), ("b", [20]), ("c", [30]), ("", []), ("d", [40]), ("", [])]
+    plt.close(figure)
+    with pytest.raises(ValueError, match="2 images but 1 titles"):
+        show([grey(1), grey(2)], ["one"])
+
+
+def test_curves_are_drawn_against_their_index_or_what_is_given():
+    for x, log, expected in ((None, True, [0, 1, 2]), ([5, 10, 20], False, [5, 10, 20])):
+        figure = curves({"loss": [3.0, 2.0, 1.0]}, x=x, log=log)
+        (axis,) = figure.axes
+        assert list(axis.lines[0].get_xdata()) == expected
+        assert list(axis.lines[0].get_ydata()) == [3.0, 2.0, 1.0]
+        assert axis.get_yscale() == ("log" if log else "linear")
+        plt.close(figure)
 
 
 def test_explore_redraws_where_somebody_can_move_a_slider_and_only_there(monkeypatch):
