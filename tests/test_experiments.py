@@ -270,6 +270,18 @@ def test_a_network_for_the_other_task_is_refused(tmp_path, style):
         experiments.module("super_resolution").run("smoke", "pocket", networks=[str(style)])
 
 
+def test_two_networks_of_one_name_are_refused_before_the_work(tmp_path, style):
+    """A result keeps its pictures and numbers by name."""
+    again = write(style_recipe("random"), tmp_path / "again.safetensors", seed=1)
+    for name in ("style_gallery", "style_objectives"):
+        with pytest.raises(ValueError, match=r"random\.safetensors and .*again\.safetensors are both called"):
+            experiments.module(name).run("smoke", "pocket", styles=[str(style), str(again)])
+    for called in ("x4", "bicubic"):
+        networks = [str(write(sr_recipe(called), tmp_path / f"{i}.safetensors", seed=i)) for i in (1, 2)]
+        with pytest.raises(ValueError, match=f"there is another method called {called!r}"):
+            experiments.module("super_resolution").run("smoke", "pocket", networks=networks)
+
+
 def test_networks_are_described_by_name_not_by_place(style):
     described = trained_styles.trained_style(style, "pocket").describe()
     assert described["name"] == "random"

@@ -78,11 +78,13 @@ def test_squares_are_the_middle_of_the_photo():
     assert torch.equal(common.squares(["coffee"], 40)["coffee"], center_crop(photo("coffee"), 40))
 
 
-def test_the_command_of_a_result_can_be_given_again():
+def test_the_command_of_a_result_can_be_given_again(tmp_path, monkeypatch):
     options = {"data": Path("/somewhere/photos"), "styles": ["/somewhere/runs/mine", "kelim"]}
     words = "repro reproduce style_objectives --scale book --loss-network vgg16"
     words += " --data photos --style mine --style kelim"
     assert _command("style_objectives", "book", "vgg16", options) == words
+    monkeypatch.chdir(tmp_path)
+    assert _command("speed", "book", "auto", {"data": Path(".")}).endswith(f" --data {tmp_path.name}")
 
 
 def test_speed_ups_of_the_paper_follow_from_its_times():
@@ -271,8 +273,8 @@ class Darker(nn.Module):
         return image / 2
 
 
-@pytest.fixture
-def trained_ablations(monkeypatch):
+@pytest.fixture(scope="module")
+def trained_ablations():
     """The result of ablations whose networks all halve the brightness, and the recipes they were to have."""
     recipes = []
 
@@ -281,11 +283,11 @@ def trained_ablations(monkeypatch):
         rows = [{"step": step, "evaluation": {"objective": 1 / step}} for step in (1, 2)]
         return SimpleNamespace(network=Darker(), history=[{"step": 1, "train": {}}, *rows])
 
-    monkeypatch.setattr(ablations, "train", train)
-    monkeypatch.setitem(
-        ablations.SETTINGS, "smoke", {**ablations.SETTINGS["smoke"], "seeds": [0, 1], "style_weight": 0.3}
-    )
-    return ablations.run("smoke", "pocket"), recipes
+    smoke = {**ablations.SETTINGS["smoke"], "seeds": [0, 1], "style_weight": 0.3}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ablations, "train", train)
+        patch.setitem(ablations.SETTINGS, "smoke", smoke)
+        return ablations.run("smoke", "pocket"), recipes
 
 
 def test_ablations_differ_from_the_base_in_one_choice(trained_ablations):
@@ -301,6 +303,16 @@ def test_ablations_differ_from_the_base_in_one_choice(trained_ablations):
         assert recipe.to_dict() == expected
     assert result.data["steps"] == [1, 2]
     assert all(curves == [[1.0, 0.5]] * 2 for curves in result.data["curves"].values())
+
+
+def test_a_held_out_photo_that_cannot_be_read_is_named_before_the_work(tmp_path, astronaut, monkeypatch):
+    for name in "abc":
+        save_image(astronaut, tmp_path / f"{name}.png")
+    _, (held_out,) = split(list_photos(tmp_path), 1, 0)
+    held_out.write_text("no picture")
+    monkeypatch.setattr(ablations, "train", None)
+    with pytest.raises(ValueError, match=rf"{held_out.name}: not a picture"):
+        ablations.run("smoke", "pocket", data=tmp_path)
 
 
 def test_ablations_are_measured_on_held_out_photos_by_the_objective_of_the_base(trained_ablations):

@@ -147,6 +147,8 @@ def test_of_a_run_without_its_history_nothing_is_published(run, tmp_path):
     with pytest.raises(ValueError, match=r"lost: its history\.jsonl has no evaluation"):
         publish(folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+    weights = digest(load_network(run.folder).state_dict())
+    assert origin(folder) == {"network": "lost", "weights": weights, "steps": None}
 
 
 def test_what_cannot_be_loaded_is_named(run, tmp_path):

@@ -77,7 +77,7 @@ def origin(source: str | Path) -> dict[str, Any]:
     """Return what a run that starts from a trained network says of it: name, digest, steps so far.
 
     The steps are all that led to its weights, also those of networks that it started from itself; None for
-    a file that does not say how it was made.
+    a file that does not say how it was made, and for a run that lost its history.
 
     Raises:
         ValueError, repro.assets.AssetError: as for :func:`load_network`.
@@ -88,7 +88,9 @@ def origin(source: str | Path) -> dict[str, Any]:
         steps = made["steps"] + ((made.get("started_from") or {}).get("steps") or 0)
     elif (Path(source) / "run.json").is_file():
         before = RunFolder(source).description().get("started_from") or {}
-        steps = _best(read_history(source))["step"] + (before.get("steps") or 0)
+        history = read_history(source)
+        if any("evaluation" in row for row in history):  # else it was lost
+            steps = _best(history)["step"] + (before.get("steps") or 0)
     weights = digest(load_network(source).state_dict())
     return {"network": Path(source).name, "weights": weights, "steps": steps}
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from ..assets import photo, photo_files
 from ..build import load_style
@@ -84,7 +85,7 @@ def run(scale: str = "book", loss_network: str = "auto", data: str | Path | None
         network makes of a photo.
 
     Raises:
-        ValueError: unknown scale or loss network.
+        ValueError: unknown scale or loss network, or a held-out photo that cannot be read.
         FileNotFoundError: no picture in ``data``.
         FloatingPointError: a network did not train.
     """
@@ -93,6 +94,9 @@ def run(scale: str = "book", loss_network: str = "auto", data: str | Path | None
     photos = photo_files() if data is None else list_photos(data)
     content = center_crop(photo("chelsea"), 2 * chosen["size"]).to(device())
     base = _recipe(chosen, 0, judge.name, {}, len(photos))
+    held_out = {seed: _held_out(photos, base, seed) for seed in chosen["seeds"]}
+    loss = PerceptualLoss(judge, **base.loss.arguments())
+    loss.set_targets(style=load_style(base.style).to(device()))
     curves: dict[str, list[list[float]]] = {}
     ends: dict[str, list[dict[str, float]]] = {}
     pictures, steps = {}, []
@@ -105,8 +109,7 @@ def run(scale: str = "book", loss_network: str = "auto", data: str | Path | None
             rows = [row for row in trained.history if "evaluation" in row]
             steps = [row["step"] for row in rows]
             curves.setdefault(name, []).append([rounded(row["evaluation"]["objective"]) for row in rows])
-            held_out = split(photos, recipe.run.held_out, seed)[1]
-            ends.setdefault(name, []).extend(_ends(network, held_out, base, judge))
+            ends.setdefault(name, []).extend(_ends(network, held_out[seed], loss, judge))
             if seed == chosen["seeds"][0]:
                 with torch.no_grad():
                     pictures[name] = network(content).clamp(0, 1).cpu()
@@ -149,16 +152,19 @@ def _recipe(
     )
 
 
+def _held_out(photos: Sequence[Path], recipe: Recipe, seed: int) -> list[Tensor]:
+    """Return the photos that a run with this seed does not see, as they are evaluated on."""
+    paths = split(photos, recipe.run.held_out, seed)[1]
+    return [center_crop(load_image(path), recipe.training.size).to(device()) for path in paths]
+
+
 @torch.no_grad()
 def _ends(
-    network: StyleTransferNet, held_out: Sequence[Path], base: Recipe, judge: LossNetwork
+    network: StyleTransferNet, held_out: Sequence[Tensor], loss: PerceptualLoss, judge: LossNetwork
 ) -> list[dict[str, float]]:
     """Measure a network on held-out photos: the base's objective, whatever the network was trained with."""
-    loss = PerceptualLoss(judge, **base.loss.arguments())
-    loss.set_targets(style=load_style(base.style).to(device()))
     rows = []
-    for path in held_out:
-        content = center_crop(load_image(path), base.training.size).to(device())
+    for content in held_out:
         result = network(content)
         loss.set_targets(content=content)
         terms = {name: value.item() for name, value in loss(result).items()}

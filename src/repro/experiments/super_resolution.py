@@ -77,7 +77,7 @@ def run(
 
     Raises:
         ValueError: unknown scale, loss network or network, or one that is not for super-resolution, or two
-            pictures of a set with the same name.
+            networks, or two pictures of a set, with the same name.
         FileNotFoundError: no picture in ``data``, or no such folder.
         repro.assets.AssetError: a test set or the loss network's weights are not on this machine.
     """
@@ -123,7 +123,10 @@ def _networks(names: Sequence[str] | None) -> dict[str, SuperResolutionNet]:
         network = load_network(source)
         if not isinstance(network, SuperResolutionNet):
             raise ValueError(f"{source} is no network for super-resolution")
-        found[(network.recipe or {}).get("name") or Path(source).stem] = network.to(device())
+        name = (network.recipe or {}).get("name") or Path(source).stem
+        if name in found or name == "bicubic":
+            raise ValueError(f"{source}: there is another method called {name!r}; give one of them")
+        found[name] = network.to(device())
     return found
 
 

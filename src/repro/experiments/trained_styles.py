@@ -118,7 +118,8 @@ def names_of_styles(names: Sequence[str] | None = None) -> list[str]:
     """Return the names given, else those of the package whose style picture is on this machine.
 
     Raises:
-        ValueError: there is none; the message says how to make one.
+        ValueError: there is none, and the message says how to make one; or two of them have the same name,
+            under which a result could keep only one.
     """
     names = list(names or filter(_picture_is_here, shipped("style")))
     if not names:
@@ -126,6 +127,12 @@ def names_of_styles(names: Sequence[str] | None = None) -> list[str]:
             "of no style that comes with this version the style picture is on this machine; train a network "
             "(repro train style) and name its folder with --style"
         )
+    called: dict[str, str] = {}
+    for source in names:
+        name = (load_network(source).recipe or {}).get("name", source)
+        if name in called:
+            raise ValueError(f"{called[name]} and {source} are both called {name!r}; give one of them")
+        called[name] = source
     return names
 
 
