@@ -6,11 +6,12 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, ModelCard
 from safetensors.torch import save_file
 
 from repro import StyleTransferNet, SuperResolutionNet
@@ -47,8 +48,9 @@ def test_what_was_saved_is_loaded_with_its_options(kind, tmp_path, astronaut):
     assert loaded.recipe is None
     assert_same(load_network(tmp_path / "saved" / "model.safetensors"), network)
     page = (tmp_path / "saved" / "README.md").read_text()
-    assert f"{type(network).__name__}.from_pretrained(" in page
-    assert "license: mit" in page
+    assert f'{type(network).__name__}.from_pretrained("owner/name")' in page
+    assert "pip install https://github.com/perceptual-losses/repro/archive/main.zip" in page
+    assert "license" not in page  # whoever trained it says
     with torch.no_grad():
         photo = astronaut[..., :24, :24]
         assert torch.equal(loaded(photo), network.eval()(photo))
@@ -63,6 +65,18 @@ def test_a_trained_network_keeps_its_recipe(tmp_path):
     assert second.recipe == first.recipe
     assert_same(first, second)
     assert '"picture": "kelim"' in (tmp_path / "saved" / "README.md").read_text()
+
+
+def test_what_is_given_away_names_no_folder_of_the_machine(tmp_path):
+    recipe = style_recipe("rug")
+    style = replace(recipe.style, picture="/home/somebody/drawing.jpg")
+    recipe = replace(recipe, style=style, start_from="/home/somebody/runs/first")
+    network = StyleTransferNet.from_pretrained(write(recipe, tmp_path / "rug.safetensors"))
+    network.save_pretrained(tmp_path / "saved")
+    for file in (tmp_path / "saved").iterdir():
+        assert b"somebody" not in file.read_bytes(), file.name
+    kept = StyleTransferNet.from_pretrained(tmp_path / "saved").recipe
+    assert (kept["style"]["picture"], kept["start_from"]) == ("drawing.jpg", "first")
 
 
 def test_half_precision_is_loaded_as_float32(tmp_path):
@@ -246,9 +260,12 @@ def test_what_is_pushed_is_what_is_saved(monkeypatch):
 
     monkeypatch.setattr(HfApi, "create_repo", lambda self, **options: Created)
     monkeypatch.setattr(HfApi, "upload_folder", upload)
-    NETWORKS["x8"]().push_to_hub("someone/network")
+    NETWORKS["x8"]().push_to_hub("someone/network", model_card_kwargs={"license": "cc0-1.0"})
     assert list(pushed["someone/network"]) == ["README.md", "config.json", "model.safetensors"]
     assert json.loads(pushed["someone/network"]["config.json"])["scale"] == 8
+    page = ModelCard(pushed["someone/network"]["README.md"].decode())
+    assert (page.data.license, page.data.library_name) == ("cc0-1.0", "repro")
+    assert 'SuperResolutionNet.from_pretrained("someone/network")' in page.text
 
 
 def test_a_run_without_weights_says_so(tmp_path):

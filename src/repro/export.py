@@ -5,7 +5,7 @@ One file is one network with its weights. It takes an ``image`` and gives a ``re
 clipped, so that it can be shown as it is. What :func:`repro.upscale` does after the network, matching the
 histogram, is not in the file, nor are tiles: memory grows with the image.
 
-The packages that this needs are optional: ``pip install "repro[export]"``.
+The packages that this needs are optional: ``pip install onnx onnxruntime onnxscript``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from . import __version__
 from .files import atomic_path
+from .hub import without_paths
 from .transform_nets import StyleTransferNet, SuperResolutionNet
 from .weight_files import AssetError
 
@@ -56,7 +57,7 @@ def export_onnx(network: StyleTransferNet | SuperResolutionNet, path: str | Path
         raise TypeError(f"expected a StyleTransferNet or SuperResolutionNet, got {type(network).__name__}")
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
-        raise ExportError(f'export needs {", ".join(missing)}; get it with: pip install "repro[export]"')
+        raise ExportError(f"export needs {', '.join(missing)}; get it with: pip install {' '.join(missing)}")
     clipped = _Clipped(copy.deepcopy(network).to("cpu", torch.float32)).eval()
     try:
         model = _convert(clipped)
@@ -118,7 +119,7 @@ def _describe(model: Any, network: StyleTransferNet | SuperResolutionNet) -> Non
     )
     metadata = {"project": "repro", "version": __version__}
     if network.recipe is not None:
-        metadata["recipe"] = json.dumps(network.recipe)
+        metadata["recipe"] = json.dumps(without_paths(network.recipe))
     else:
         metadata["config"] = json.dumps({"network": name, **network._hub_mixin_config})
     onnx.helper.set_model_props(model, metadata)

@@ -27,13 +27,18 @@ _CARD = """---
 
 An image transformation network of the package `repro`, a reproduction of
 [Johnson, Alahi and Fei-Fei, *Perceptual Losses for Real-Time Style Transfer and
-Super-Resolution*]({{ paper_url }}), ECCV 2016. With the package installed, this loads it
-(the identifier is the address of this page without the host):
+Super-Resolution*]({{ paper_url }}), ECCV 2016. The package is not the `repro` of PyPI, but:
+
+```bash
+pip install {{ repo_url }}/archive/main.zip
+```
+
+Then this loads the network{% if not repo_id %} (`owner/name` is the address of this page without the host){% endif %}:
 
 ```python
 from repro import {{ network }}
 
-network = {{ network }}.from_pretrained("owner/name")
+network = {{ network }}.from_pretrained("{{ repo_id or 'owner/name' }}")
 ```
 {% if recipe %}
 It was trained with this recipe:
@@ -90,6 +95,14 @@ def missing(source: str | Path) -> str:
     return f"{source}: no file, no run, and no network of the package ({names})"
 
 
+def without_paths(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recipe as it may be given away: of the style picture and ``start_from`` the last part only."""
+    shown = {**recipe, "start_from": Path(recipe.get("start_from") or "").name}
+    if "style" in recipe:
+        shown["style"] = {**recipe["style"], "picture": Path(recipe["style"]["picture"]).name}
+    return shown
+
+
 def describe(metadata: Mapping[str, str], path: Path) -> tuple[str, dict[str, Any], dict[str, Any] | None]:
     """Return the name of a network's class, its options, and its recipe if it has one.
 
@@ -113,7 +126,7 @@ class HubMixin(
     ModelHubMixin,
     model_card_template=_CARD,
     library_name="repro",
-    license="mit",
+    repo_url="https://github.com/perceptual-losses/repro",
     paper_url="https://arxiv.org/abs/1603.08155",
     pipeline_tag="image-to-image",
     tags=["perceptual-loss"],
@@ -185,12 +198,31 @@ class HubMixin(
 
     def _save_pretrained(self, save_directory: Path) -> None:
         if self.recipe is not None:
-            metadata = {"recipe": json.dumps(self.recipe)}
+            metadata = {"recipe": json.dumps(without_paths(self.recipe))}
         else:
             metadata = {"config": json.dumps({"network": type(self).__name__, **self._hub_mixin_config})}
         save_weights(self.state_dict(), save_directory / FILE, metadata)
 
-    def generate_model_card(self, **fields: Any) -> ModelCard:
-        """Return the page that describes the network in its repository; called by ``save_pretrained``."""
-        recipe = json.dumps(self.recipe, indent=1) if self.recipe else ""
-        return super().generate_model_card(network=type(self).__name__, recipe=recipe, **fields)
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Upload the network to a repository on the Hub, and return the address of the commit.
+
+        Args:
+            repo_id: ``owner/name``; the repository is made if there is none.
+            options: as of ``huggingface_hub.ModelHubMixin.push_to_hub``. What is in ``model_card_kwargs``
+                goes to :meth:`generate_model_card`, such as ``{"license": "cc-by-4.0"}``.
+        """
+        options["model_card_kwargs"] = {"repo_id": repo_id, **(options.get("model_card_kwargs") or {})}
+        return super().push_to_hub(repo_id, **options)
+
+    def generate_model_card(self, license: str | None = None, **fields: Any) -> ModelCard:
+        """Return the page that describes the network in its repository; called by ``save_pretrained``.
+
+        Args:
+            license: one of the Hub's identifiers, such as ``"mit"``. The weights are yours to license: by
+                default the page names none.
+            fields: what else the page shows.
+        """
+        recipe = json.dumps(without_paths(self.recipe), indent=1) if self.recipe else ""
+        page = super().generate_model_card(network=type(self).__name__, recipe=recipe, **fields)
+        page.data.license = license
+        return page

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from torch import nn
 from .assets import PAINTINGS, PHOTOS, photo
 from .build import prepare_input
 from .files import atomic_path
-from .hub import card, describe, find_file, missing, shipped
+from .hub import card, describe, find_file, missing, shipped, without_paths
 from .images import center_crop, save_image
 from .patterns import PATTERNS
 from .recipe import Recipe, from_dict
@@ -118,9 +117,7 @@ def publish(run: str | Path, target: str | Path, licence: str | None = None, ove
         raise FileNotFoundError(f"{run}: the run has not finished (no model.safetensors)")
     if not any("evaluation" in row for row in history):
         raise ValueError(f"{run}: its history.jsonl has no evaluation, which the card needs")
-    recipe = from_dict(description["recipe"], f"{run}/run.json")
-    style = replace(recipe.style, picture=Path(recipe.style.picture).name)
-    recipe = replace(recipe, start_from=Path(recipe.start_from).name, style=style)
+    recipe = from_dict(without_paths(description["recipe"]), f"{run}/run.json")
     network = load_network(run)
     tensors = {
         key: value.half() if value.is_floating_point() else value
