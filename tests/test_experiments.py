@@ -320,7 +320,8 @@ def test_the_command_writes_results(tmp_path):
     command += ["-o", str(tmp_path), "--loss-network", "pocket"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.splitlines() == [f"Wrote {tmp_path}/{n}.smoke.json and {n}.smoke.png." for n in names]
+    wrote = [f"Wrote {tmp_path}/{n}.smoke.json and {n}.smoke.png." for n in names]
+    assert done.stderr.splitlines() == [wrote[0], "Loss network: pocket.", wrote[1], "Loss network: pocket."]
     assert len(list(tmp_path.iterdir())) == 4
 
 
@@ -372,4 +373,5 @@ def test_one_that_cannot_be_done_does_not_stop_the_others(tmp_path, command):
     assert code == 2
     assert lines[0].startswith("speed: nowhere: no file")
     assert lines[-1] == "repro: 1 of 2 could not be done: speed"
+    assert lines[-2] == "Loss network: pocket; VGG-16 itself: --loss-network vgg16 downloads it once."
     assert (tmp_path / "perceptual_agreement.smoke.json").is_file()

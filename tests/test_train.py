@@ -715,6 +715,14 @@ def test_history_has_every_term(finished):
     assert result.history == read_history(result.folder)
 
 
+@pytest.mark.parametrize("asked", ["auto", "pocket"])
+def test_a_training_says_its_loss_network_and_how_to_get_the_papers(asked, photos, tmp_path, capsys):
+    run(sr_recipe(training__steps=1, loss_network=asked), photos, tmp_path / "run", progress=True)
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("loss network")]
+    note = "; VGG-16 itself: --loss-network vgg16 downloads it once" if asked == "auto" else ""
+    assert line == f"loss network: pocket{note}"
+
+
 def test_x8_can_start_from_x4(photos, tmp_path, capsys):
     run(sr_recipe(training__steps=1), photos, tmp_path / "x4")
     options = {"super_resolution__factor": 8, "training__steps": 1, "training__learning_rate": 1e-12}

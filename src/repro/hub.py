@@ -33,7 +33,7 @@ Super-Resolution*]({{ paper_url }}), ECCV 2016. The package is not the `repro` o
 pip install {{ repo_url }}/archive/main.zip
 ```
 
-Then this loads the network{% if not repo_id %} (`owner/name` is the address of this page without the host){% endif %}:
+Then this loads it{% if not repo_id %} (`owner/name` is this page's address without the host){% endif %}:
 
 ```python
 from repro import {{ network }}

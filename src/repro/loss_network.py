@@ -186,6 +186,13 @@ def resolve_auto() -> str:
     return "vgg16" if assets.find_loss_weights("vgg16") else "pocket"
 
 
+def auto_note(asked: str, taken: str) -> str:
+    """Return what to add to a line that names the loss network: how to get VGG-16 where "auto" did not."""
+    if asked != "auto" or taken != "pocket":
+        return ""
+    return "; VGG-16 itself: --loss-network vgg16 downloads it once"
+
+
 def available_layers(tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
     """Return the layers that a file of weights gives: those with a head if it has heads, else all it reaches.
 

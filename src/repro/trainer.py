@@ -33,7 +33,7 @@ from .build import (
 from .data import data_hash, list_photos, split, training_loader
 from .evaluation import Judge
 from .images import fingerprint, save_image
-from .loss_network import LossNetwork
+from .loss_network import LossNetwork, auto_note
 from .patterns import PATTERNS
 from .pretrained import origin, shipped, start_from
 from .provenance import provenance
@@ -85,6 +85,7 @@ class Trainer:
         if resume and recipe.loss_network == "auto" and self.run.begun:
             recipe = replace(recipe, loss_network=self.run.description()["loss_network"]["name"])
         loss_network = LossNetwork(recipe.loss_network)
+        self.say(f"loss network: {loss_network.name}{auto_note(recipe.loss_network, loss_network.name)}")
         recipe = replace(_from_anywhere(recipe), loss_network=loss_network.name)
         self.recipe = recipe = restrict(recipe, loss_network, self.say)
         style = load_style(recipe.style) if recipe.task == "style" else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -49,6 +50,7 @@ def reproduce(
 
     from .. import experiments
     from ..assets import AssetError
+    from ..loss_network import auto_note
 
     matplotlib.use("Agg")
     chosen = experiments.choose(names)
@@ -67,6 +69,8 @@ def reproduce(
             failed.append(name)
         else:
             say(f"Wrote {path} and {path.with_suffix('.png').name}.")
+            if used := json.loads(path.read_text(encoding="utf-8"))["made_with"].get("loss_network"):
+                say(f"Loss network: {used['name']}{auto_note(loss_network, used['name'])}.")
     if failed:
         raise ValueError(f"{len(failed)} of {len(chosen)} could not be done: {', '.join(failed)}")
 

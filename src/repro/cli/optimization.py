@@ -83,13 +83,10 @@ def invert(
 
 def _load_network(name: str, layers: list[str] | None = None):
     from ..experiments.common import device
-    from ..loss_network import LossNetwork
+    from ..loss_network import LossNetwork, auto_note
 
     network = LossNetwork(name, layers).to(device())
-    note = ""
-    if name == "auto" and network.name == "pocket":
-        note = "; VGG-16 itself: --loss-network vgg16 downloads it once"
-    say(f"Loss network: {network.name} ({network.source.split(' ')[0]}){note}.")
+    say(f"Loss network: {network.name} ({network.source.split(' ')[0]}){auto_note(name, network.name)}.")
     return network
 
 
