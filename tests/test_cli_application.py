@@ -209,6 +209,7 @@ def test_what_cannot_be_done_at_all_is_one_line(run, photo, style, x4, tmp_path)
         (("stylize", photo, "--style", x4), "is no network for style transfer"),
         (("stylize", photo, photo, "--style", style, "-o", tmp_path / "a.png"), "need a folder, not a file"),
         (("stylize", photo, "--style", style, "-o", tmp_path / "a.gif"), "unknown suffix '.gif'"),
+        (("stylize", photo, "--style", style, "-o", tmp_path / "a.heic"), "unknown suffix '.heic'"),
         (("upscale", photo, "--scale", 3), "scale must be 4 or 8, got 3"),
         (("upscale", photo, "--loss", "l2"), "loss must be 'feature' or 'pixel'"),
         (("upscale", photo, "--network", style), "is no network for super-resolution"),

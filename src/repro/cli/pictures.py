@@ -11,6 +11,8 @@ import typer
 
 from .common import check_folder, out_of_memory, say
 
+OTHER_PICTURES = (".heic", ".heif", ".jxl", ".svg", ".dng")  # that Pillow knows nothing of: no folders
+
 
 def process(
     photos: Sequence[Path],
@@ -90,7 +92,7 @@ def _check(output: Path | None, number: int) -> None:
     check_folder(output.parent if is_file else output)
     if output.is_dir():
         return
-    if suffix in Image.registered_extensions() and suffix not in SUFFIXES:
+    if suffix in {*Image.registered_extensions(), *OTHER_PICTURES} - {*SUFFIXES}:
         raise ValueError(f"{output}: unknown suffix {output.suffix!r}; use one of {', '.join(SUFFIXES)}")
 
 
