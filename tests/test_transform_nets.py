@@ -1,6 +1,7 @@
 """The networks against the supplement's tables, and properties that hold for every option."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -315,12 +316,13 @@ def test_channels_last_gives_the_same_image(make, astronaut):
     torch.testing.assert_close(out, expected, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("make", [small_style_net, small_sr_net])
+@pytest.mark.parametrize("make", [small_style_net, small_sr_net, partial(small_sr_net, output="residual")])
 def test_an_image_of_another_precision_is_taken_in_that_of_the_weights(make, astronaut):
     net = make().eval()
     with torch.no_grad():
         expected = net(astronaut)
-        torch.testing.assert_close(net(astronaut.double()).float(), expected, atol=1e-5, rtol=0)
+        torch.testing.assert_close(net(astronaut.double()), expected, atol=1e-5, rtol=0)
+        torch.testing.assert_close(net(astronaut.half()), expected, atol=0.01, rtol=0)
         torch.testing.assert_close(net.bfloat16()(astronaut).float(), expected, atol=0.05, rtol=0)
 
 

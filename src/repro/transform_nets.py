@@ -98,7 +98,7 @@ class _TransformNet(nn.Module, HubMixin):
             return (y.tanh() + 1) / 2
         if self.output == "linear":
             return (self.mean_pixel + y) / 255
-        return F.interpolate(image, (height, width), mode="bicubic", antialias=True) + y / 255
+        return F.interpolate(image.to(y.dtype), (height, width), mode="bicubic", antialias=True) + y / 255
 
 
 def _init_as_torch7(module: nn.Module) -> None:
