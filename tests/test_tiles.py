@@ -92,6 +92,26 @@ def test_memory_of_a_pass_depends_on_the_tile_only(astronaut):
     assert largest[256] == largest[512] > 0
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_networks_of_another_precision(astronaut, dtype):
+    network = StyleTransferNet(width=0.1, num_blocks=1, norm="instance").eval()
+    expected = run_in_tiles(network, astronaut, None)
+    result = run_in_tiles(network.to(dtype), astronaut, 64)
+    assert (
+        result.dtype
+        == run_in_tiles(network, astronaut, None).dtype
+        == torch.promote_types(dtype, torch.float32)
+    )
+    assert (result - expected).abs().max() < (0.05 if dtype == torch.bfloat16 else 0.01)
+
+
+def test_tiles_of_an_image_in_half_precision_are_computed_in_that_of_the_network(astronaut):
+    network = StyleTransferNet(width=0.1, num_blocks=1, norm="instance").eval()
+    whole, tiled = (run_in_tiles(network, astronaut.half(), tile) for tile in (None, 64))
+    assert tiled.dtype == whole.dtype == torch.float32
+    assert (tiled - whole).abs().max() < 2e-5
+
+
 def test_the_network_is_left_as_it_was(astronaut):
     network = StyleTransferNet(width=0.1, num_blocks=1, norm="batch").train()
     before = {key: value.clone() for key, value in network.state_dict().items()}

@@ -108,7 +108,7 @@ class _PictureNorm(nn.Module):
         if self.factor is None:
             self.collect(x)
             raise _Reached
-        return x.mul_(self.factor).add_(self.shift)
+        return x.float().mul_(self.factor).add_(self.shift).to(x.dtype)
 
 
 class _Tile(NamedTuple):
@@ -175,7 +175,9 @@ def _run(network: StyleTransferNet | SuperResolutionNet, image: Tensor, tile: in
                     bar.update()
                 norm.finish()
             size = [network.factor * side for side in image.shape[-2:]] if last else group.shape[1:]
-            result = source.new_empty((len(image), group.shape[0], *size))
+            dtype = network.mean_pixel.dtype  # in which layers take an image; none in less than float32
+            dtype = torch.promote_types(dtype, torch.float32) if last else dtype
+            result = source.new_empty((len(image), group.shape[0], *size), dtype=dtype)
             for down, across in group.tiles:
                 x = source[..., down.window, across.window]
                 y = group.layers(network.encode(x) if first else x)
