@@ -81,6 +81,7 @@ def test_half_precision_is_summed_in_float32(dtype):
     # 4096 ones: summed in bfloat16 they would stop at 256.
     features = torch.ones(1, 2, 64, 64, dtype=dtype)
     assert torch.equal(gram_matrix(features), torch.full((1, 2, 2), 0.5))
+    assert gram_matrix(features).dtype == torch.float32
     assert feature_reconstruction_loss(features, 0 * features).dtype == torch.float32
     with torch.autocast("cpu", torch.bfloat16):
         assert gram_matrix(torch.randn(1, 2, 4, 4)).dtype == torch.float32
@@ -172,6 +173,37 @@ def test_perceptual_loss_is_the_weighted_sum():
     for name, value in expected.items():
         assert terms[name].shape == ()
         assert torch.allclose(terms[name], value), name
+
+
+def test_perceptual_loss_passes_the_reductions_on():
+    image, style = torch.rand(2, 3, 4, 5), torch.rand(1, 3, 6, 7)
+    total = style_reconstruction_loss(gram_matrix(2 * image), gram_matrix(2 * style), "sum")
+    for options, expected in (
+        ({}, total / 9),
+        ({"style_reduction": "mean"}, total / 9),
+        ({"style_reduction": "sum"}, total),
+    ):
+        loss = PerceptualLoss(_Stub(), style_layers={"b": 1.0}, **options)
+        loss.set_targets(style=style)
+        assert torch.allclose(loss(image)["style/b"], expected)
+    for reduction in ("sum", "half_sum"):
+        loss = PerceptualLoss(_Stub(), tv_weight=2.0, tv_reduction=reduction)
+        assert torch.allclose(loss(image)["tv"], 2 * total_variation(255 * image, reduction))
+
+
+def test_targets_stay_as_they_were_set():
+    photo = torch.rand(1, 3, 4, 5, requires_grad=True)
+    loss = PerceptualLoss(_Stub(), {"c": 1.0}, {"b": 1.0}, pixel_weight=1.0)
+    loss.set_targets(content=photo, style=photo)
+    assert not any(
+        target.requires_grad
+        for target in (*loss.content_targets.values(), *loss.style_targets.values(), loss.pixel_target)
+    )
+    before = loss.pixel_target.clone()
+    with torch.no_grad():
+        photo.add_(0.1)  # as an optimizer does, in place
+    assert torch.equal(loss.pixel_target, before)
+    assert loss(photo)["pixel"].item() == pytest.approx(25.5**2, rel=1e-4)
 
 
 def test_perceptual_loss_asks_once_for_each_layer():

@@ -195,7 +195,7 @@ class PerceptualLoss:
         if content is not None:
             layers = list(self.content_layers)
             self.content_targets = dict(self.loss_network(content, layers)) if layers else {}
-            self.pixel_target = content.detach() if self.pixel_weight else None
+            self.pixel_target = content.clone() if self.pixel_weight else None
         if style is not None:
             layers = list(self.style_layers)
             features = self.loss_network(style, layers) if layers else {}
