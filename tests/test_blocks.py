@@ -90,6 +90,13 @@ def test_instance_norm_takes_its_statistics_in_float32():
     torch.testing.assert_close(y.float(), torch.nn.functional.instance_norm(x.float()), atol=0.02, rtol=0.01)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("device", ["cpu", "meta"])  # the way that accelerators take needs a tensor elsewhere
+def test_instance_norm_keeps_the_type(device, dtype):
+    x = torch.rand(2, 3, 4, 5, dtype=dtype, device=device)
+    assert InstanceNorm(3).to(device)(x).dtype == dtype
+
+
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
 def test_instance_norm_of_a_channel_that_hardly_varies(layout):
     x = (50 + 0.05 * torch.randn(2, 4, 32, 32)).contiguous(memory_format=layout).requires_grad_()

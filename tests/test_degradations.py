@@ -35,6 +35,19 @@ def test_distortions_by_what_they_keep(astronaut):
         distort(astronaut, "melt", 0.5, rng)
 
 
+def test_a_shift_is_by_whole_pixels_in_any_direction():
+    rows, columns = torch.meshgrid(torch.arange(40.0), torch.arange(40.0), indexing="ij")
+    image = torch.stack([rows, columns, rows])[None] / 40
+    shifts = set()
+    for seed in range(20):
+        moved = 40 * (distort(image, "shift", 0.5, np.random.default_rng(seed)) - image)[0, :, 8:-8, 8:-8]
+        down, right = moved[0, 0, 0].round().item(), moved[1, 0, 0].round().item()
+        assert torch.allclose(moved, torch.tensor([down, right, down]).view(3, 1, 1), atol=1e-4)
+        assert np.hypot(down, right) == pytest.approx(4.5, abs=0.71)
+        shifts.add((down, right))
+    assert len(shifts) > 5
+
+
 def test_gaussian_blur_agrees_with_scikit_image(astronaut):
     from skimage.filters import gaussian
 

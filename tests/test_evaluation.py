@@ -152,3 +152,15 @@ def test_small_and_unreadable_photos(photos, vgg, tmp_path, astronaut):
     assert torch.equal(judge.images[0], center_crop(load_image(small), SIZE))
     with pytest.raises(ValueError, match=r"none of the held-out photos can be used: .*broken\.png"):
         _judge(_recipe("super-resolution"), [broken], vgg)
+
+
+def test_photos_go_to_the_device_and_no_graph_is_kept(photos, vgg):
+    recipe = _recipe("super-resolution")
+    loss = build_loss(recipe.loss, vgg, 1)
+    away = Judge(
+        recipe, photos, loss, vgg, torch.device("meta")
+    )  # any but the CPU, where there may be no other
+    assert {image.device.type for image in away.images} == {"meta"}
+    gain = torch.ones((), requires_grad=True)
+    _, sample = Judge(recipe, photos, loss, vgg, CPU)(lambda image: gain * resize(image, (SIZE, SIZE)))
+    assert not sample.requires_grad

@@ -48,6 +48,12 @@ def test_lossy_formats_come_back_closely(tmp_path, astronaut, suffix):
     assert (load_image(tmp_path / f"a{suffix}") - astronaut).abs().mean() < 0.015
 
 
+def test_jpeg_keeps_colours_at_full_resolution(tmp_path):
+    stripes = torch.eye(3)[:, torch.arange(16) % 2][None, :, None].expand(1, 3, 16, 16)  # red and green, 1 px
+    save_image(stripes, tmp_path / "a.jpg", quality=100)
+    assert (load_image(tmp_path / "a.jpg") - stripes).abs().max() < 0.03
+
+
 @pytest.mark.parametrize(
     ("orientation", "undo"),
     [
@@ -109,6 +115,12 @@ def test_sixteen_bit_grey_keeps_its_range(tmp_path):
     expected = torch.tensor([0, 257 / 65535, 32768 / 65535, 1.0])
     for channel in range(3):
         assert torch.allclose(image[0, channel, 0], expected, atol=1e-7)
+
+
+def test_floating_point_grey_is_scaled_by_its_maximum_above_1(tmp_path):
+    for values, expected in (([[0, 50, 200]], [0, 0.25, 1]), ([[0, 0.25, 0.5]], [0, 0.25, 0.5])):
+        Image.fromarray(np.array(values, np.float32)).save(tmp_path / "a.tif")
+        assert load_image(tmp_path / "a.tif")[0, 0, 0].tolist() == expected
 
 
 def test_a_transparent_value_of_sixteen_bits(tmp_path):
@@ -175,6 +187,32 @@ def test_colours_are_converted_from_the_profile_to_srgb(tmp_path, mode):
     assert torch.allclose(colour, torch.tensor([40.0, 200.0, 90.0]), atol=1.01)
 
 
+def _grey_profile_without_gamma():
+    """The smallest ICC profile of grey values that are proportional to light."""
+    white = struct.pack(">3i", 63190, 65536, 54061)  # D50
+    tags = {
+        b"desc": b"desc" + bytes(4) + struct.pack(">I", 5) + b"grey" + bytes(79),
+        b"wtpt": b"XYZ " + bytes(4) + white,
+        b"kTRC": b"curv" + bytes(8),
+    }
+    table, data = struct.pack(">I", len(tags)), b""
+    for name, value in tags.items():
+        table += name + struct.pack(">2I", 132 + 12 * len(tags) + len(data), len(value))
+        data += value
+    kind = bytes(4) + struct.pack(">I", 0x02100000) + b"mntrGRAYXYZ " + bytes(12) + b"acsp" + bytes(28)
+    profile = (kind + white).ljust(124, b"\0") + table + data
+    return struct.pack(">I", len(profile) + 4) + profile
+
+
+def test_grey_values_are_converted_from_the_profile_to_srgb(tmp_path):
+    values = np.array([[0, 55, 128, 255]], np.uint8)
+    Image.fromarray(values).save(tmp_path / "a.png", icc_profile=_grey_profile_without_gamma())
+    light = values[0] / 255
+    expected = np.where(light < 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    for channel in load_image(tmp_path / "a.png")[0, :, 0]:
+        assert channel.tolist() == pytest.approx(expected.tolist(), abs=0.005)
+
+
 def test_alpha_is_kept_with_the_colours_under_it(tmp_path):
     picture = Image.new("RGBA", (3, 2), (255, 0, 0, 255))
     picture.putpixel((0, 0), (10, 20, 30, 0))
@@ -187,6 +225,16 @@ def test_alpha_is_kept_with_the_colours_under_it(tmp_path):
     assert torch.allclose(alpha[0, 0], torch.tensor([[1.0, 0.0], [1.0, 0.4], [1.0, 1.0]]))
     assert (255 * image[0, :, 0, 1]).tolist() == pytest.approx([10, 20, 30])
     assert torch.equal(load_image(tmp_path / "a.png"), over_white(image, alpha))
+    picture.save(tmp_path / "a.png", exif=exif, icc_profile=_profile_with_swapped_primaries())
+    assert torch.equal(load_picture(tmp_path / "a.png").alpha, alpha)
+
+
+def test_grey_with_alpha(tmp_path):
+    picture = Image.merge("LA", [Image.new("L", (2, 1), 51), Image.new("L", (2, 1), 102)])
+    picture.save(tmp_path / "a.png")
+    image, alpha, _ = load_picture(tmp_path / "a.png")
+    assert image.unique().tolist() == pytest.approx([0.2])
+    assert alpha.unique().tolist() == pytest.approx([0.4])
 
 
 def test_a_picture_that_is_opaque_has_no_alpha(tmp_path):
@@ -208,6 +256,8 @@ def test_a_format_without_alpha_gets_white(tmp_path, suffix):
     loaded = load_picture(tmp_path / f"a{suffix}")
     assert loaded.alpha is None
     assert torch.allclose(loaded.image, torch.tensor(0.8), atol=0.01)
+    save_image(image - 1, tmp_path / f"a{suffix}", alpha=alpha)  # clipped before it is laid over white
+    assert torch.allclose(load_image(tmp_path / f"a{suffix}"), torch.tensor(0.8), atol=0.01)
 
 
 @pytest.mark.parametrize("quality", [1, 10, 49, 50, 51, 75, 90, 95, 100])
@@ -347,6 +397,12 @@ def test_to_array_clips_and_rounds():
         to_array(torch.zeros(2, 3, 2, 2))
 
 
+@pytest.mark.parametrize("height", [255, 256, 257, 600])
+def test_a_tall_picture_is_converted_whole(height):
+    pixels = _pixels(height, 2)
+    assert np.array_equal(to_array(from_array(pixels)), pixels)
+
+
 def test_from_array_wants_bytes():
     for array in (np.zeros((2, 2, 3)), np.zeros((2, 2), np.uint8), np.zeros((2, 2, 4), np.uint8)):
         with pytest.raises(ValueError, match="uint8 array"):
@@ -427,6 +483,17 @@ def test_match_histograms_gives_the_references_values(astronaut):
         match_histograms(astronaut * float("nan"), reference)
     with pytest.raises(ValueError, match="one image"):
         match_histograms(astronaut.repeat(2, 1, 1, 1), reference)
+
+
+def test_match_histograms_of_a_tall_image_that_is_being_optimised():
+    image = torch.rand(1, 3, 600, 2).requires_grad_()
+    reference = torch.rand(1, 3, 600, 2)
+    matched = match_histograms(image, reference)
+    assert torch.allclose(matched.flatten(2).sort().values, reference.flatten(2).sort().values, atol=2e-3)
+    assert torch.equal(
+        match_histograms(torch.full((1, 3, 2, 2), -0.0), reference[..., :1, :1])[0, 0],
+        reference[0, 0, :1, :1].expand(2, 2),
+    )
 
 
 def test_a_fingerprint_knows_a_picture_again_and_tells_it_from_others(astronaut):

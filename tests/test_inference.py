@@ -5,7 +5,7 @@ import torch
 
 import repro
 from repro.assets import AssetError
-from repro.images import match_histograms, resize, rgb_to_ycbcr
+from repro.images import match_histograms, resize, rgb_to_ycbcr, ycbcr_to_rgb
 from repro.inference import network_name
 from repro.pretrained import load_network
 from small_networks import sr_recipe, style_recipe, write
@@ -69,6 +69,16 @@ def test_preserved_colour_is_the_photos_and_luminance_the_results(style, astrona
     grey = photo.mean(1, keepdim=True).expand(-1, 3, -1, -1)
     colourless = repro.stylize(grey, style, preserve_color=True)
     assert (colourless.amax(1) - colourless.amin(1)).max() < 1e-5
+
+
+def test_strength_and_colour_of_a_tall_photo_are_those_of_its_parts(style):
+    photo = torch.rand(1, 3, 600, 5)
+    plain = repro.stylize(photo, style, tile=None)
+    mixed = repro.stylize(photo, style, tile=None, strength=0.5)
+    assert torch.allclose(mixed, (photo + plain) / 2, atol=1e-6)
+    luminance = rgb_to_ycbcr(plain)[:, :1]
+    expected = ycbcr_to_rgb(torch.cat([luminance, rgb_to_ycbcr(photo)[:, 1:]], 1)).clamp(0, 1)
+    assert torch.allclose(repro.stylize(photo, style, tile=None, preserve_color=True), expected, atol=1e-6)
 
 
 def test_histograms_are_matched_for_the_feature_loss_alone_unless_told(x4, tmp_path, astronaut):

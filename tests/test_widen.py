@@ -40,6 +40,14 @@ def test_it_computes_the_same(net, wide):
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
+def test_added_filters_keep_the_networks_own_values():
+    narrow, network = pair(NETS[0])
+    own, state = network.state_dict(), widened(narrow.state_dict(), network)
+    assert torch.equal(state["layers.down1.conv.weight"][8:], own["layers.down1.conv.weight"][8:])
+    up = "layers.up1.conv.weight"  # (channels, filters, height, width)
+    assert torch.equal(state[up][:, 8:], own[up][:, 8:])
+
+
 def test_added_filters_are_not_copies_and_learn():
     narrow, network = pair(NETS[1])
     load_weights(network, widened(narrow.state_dict(), network), "narrow")
