@@ -13,7 +13,7 @@ from PIL import Image
 
 import tiny_vgg
 from repro import cli, experiments
-from repro.experiments import ablations, common, trained_styles
+from repro.experiments import ablations, trained_styles
 from repro.experiments.common import Result
 from repro.experiments.objective_curve import crossing
 from repro.images import save_image
