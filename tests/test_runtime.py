@@ -91,6 +91,15 @@ def test_handlers_come_back_whatever_happens():
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
+def test_a_handler_that_is_not_pythons_becomes_the_default(received, monkeypatch):
+    monkeypatch.setattr(
+        signal, "signal", lambda number, handler, was=signal.signal: was(number, handler) and None
+    )
+    with caught_signals():
+        pass
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
 def test_another_thread_cannot_catch_signals_but_can_train():
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     seen = []

@@ -298,6 +298,13 @@ def test_two_processes_with_half_the_batch_each_give_the_network_of_one(photos, 
         assert_close_weights(RunFolder(folder).load(), RunFolder(folder.with_name("one")).load())
 
 
+def test_batch_normalisation_over_several_processes_needs_gpus(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr("accelerate.Accelerator.num_processes", 2)
+    with pytest.raises(ValueError, match="several processes needs GPUs; use one process"):
+        run(style_recipe(preset="paper", training__batch_size=4), photos, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def assert_close_weights(state, known):
     """Compare the weights of checkpoints, apart from those that the loss does not depend on.
 

@@ -63,8 +63,11 @@ def caught_signals() -> Iterator[list[int]]:
 
     def note(number: int, frame: Any) -> None:
         asked.append(number)
+        restore()
+
+    def restore() -> None:
         for known, handler in before.items():
-            signal.signal(known, handler)
+            signal.signal(known, signal.SIG_DFL if handler is None else handler)  # None: not Python's
 
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -74,5 +77,4 @@ def caught_signals() -> Iterator[list[int]]:
     try:
         yield asked
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        restore()

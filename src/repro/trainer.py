@@ -109,7 +109,10 @@ class Trainer:
         if recipe.start_from and not (resume and self.run.checkpoint.is_file()):
             for line in start_from(network, recipe.start_from):
                 self.say(line)
-        # Photos or a batch that will not do are found before there is a run.
+        # Photos, a batch or several processes that will not do are found before there is a run.
+        share = device.type == "cuda" or processes == 1  # else every process would take its own statistics
+        if not share and any(isinstance(layer, torch.nn.BatchNorm2d) for layer in network.modules()):
+            raise ValueError("batch normalisation over several processes needs GPUs; use one process")
         training_loader(train_paths, recipe.training, recipe.seed, 0, 0, processes)
         optimizer = build_optimizer(recipe.training, network)
         if self.is_main:  # everything that the recipe asks for could be made
