@@ -69,8 +69,8 @@ def test_a_trained_network_keeps_its_recipe(tmp_path):
 
 def test_what_is_given_away_names_no_folder_of_the_machine(tmp_path):
     recipe = style_recipe("rug")
-    style = replace(recipe.style, picture="/home/somebody/drawing.jpg")
-    recipe = replace(recipe, style=style, start_from="/home/somebody/runs/first")
+    style = replace(recipe.style, picture=str(tmp_path / "somebody" / "drawing.jpg"))
+    recipe = replace(recipe, style=style, start_from=str(tmp_path / "somebody" / "first"))
     network = StyleTransferNet.from_pretrained(write(recipe, tmp_path / "rug.safetensors"))
     network.save_pretrained(tmp_path / "saved")
     for file in (tmp_path / "saved").iterdir():

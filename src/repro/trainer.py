@@ -85,7 +85,7 @@ class Trainer:
         if resume and recipe.loss_network == "auto" and self.run.begun:
             recipe = replace(recipe, loss_network=self.run.description()["loss_network"]["name"])
         loss_network = LossNetwork(recipe.loss_network)
-        self.say(f"loss network: {loss_network.name}{auto_note(recipe.loss_network, loss_network.name)}")
+        used = f"loss network: {loss_network.name}{auto_note(recipe.loss_network, loss_network.name)}"
         recipe = replace(_from_anywhere(recipe), loss_network=loss_network.name)
         self.recipe = recipe = restrict(recipe, loss_network, self.say)
         style = load_style(recipe.style) if recipe.task == "style" else None
@@ -117,6 +117,7 @@ class Trainer:
         optimizer = build_optimizer(recipe.training, network)
         if self.is_main:  # everything that the recipe asks for could be made
             self._begin(paths, photos, train_paths, held_out, loss_network, style, resume)
+        self.say(used)
         self.accelerator.wait_for_everyone()
         states = [self.run.load() if resume and self.is_main else None]
         (state,) = broadcast_object_list(states)  # other machines need not see the folder
