@@ -20,6 +20,7 @@ from repro.assets import (
     load_loss_weights,
 )
 from repro.files import sha256
+from repro.images import load_image
 from tiny_vgg import tensors, write
 
 
@@ -185,6 +186,9 @@ def test_photos_come_without_network():
         image = assets.photo(name, 32)
         assert max(image.shape[-2:]) == 32
         assert image.shape[:2] == (1, 3)
+    for name, file in zip(assets.PHOTOS, assets.photo_files(), strict=True):
+        # Not equal: one has a colour profile of its own, which scikit-image does not read.
+        assert (load_image(file) - assets.photo(name)).abs().mean() < 0.03, name
     with pytest.raises(ValueError, match="unknown photo"):
         assets.photo("nobody")
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -56,6 +57,21 @@ def test_terms_have_no_unit_and_see_different_faults():
     assert shifted["distance"] < 1e-6
     variance = teacher.var(dim=(0, 2, 3)).mean()
     assert torch.allclose(shifted["features"], 1 / variance)
+
+
+def test_terms_of_one_channel_worked_out_by_hand():
+    """Features [1, 3] of the photo and [2, 2] of its distorted copy, against 0 and 0."""
+    teacher = torch.tensor([[1.0, 3.0], [2.0, 2.0]]).view(2, 1, 1, 2)
+    terms = loss_terms(torch.zeros_like(teacher), teacher)
+    variance = 2 / 3
+    assert terms["features"] == pytest.approx((1 + 9 + 4 + 4) / 4 / variance)
+    energy, own = 1 + 1e-4 * variance, 1e-4 * variance  # of the difference [-1, 1]
+    assert terms["difference"] == pytest.approx(1 / energy)
+    assert terms["distance"] == pytest.approx(math.log(own / energy) ** 2, rel=1e-5)
+    assert terms["gram"] == 1
+    assert loss_terms(2 * teacher, teacher)["gram"] == pytest.approx(
+        9
+    )  # Gram matrices are four times as large
 
 
 def _photos(folder, astronaut):
@@ -114,6 +130,23 @@ def test_a_few_steps_and_a_finished_run_is_not_trained_again(prepared):
     second = distill(*prepared)
     assert all(torch.equal(second[key], value) for key, value in first.items())
     assert (prepared[2] / "log.jsonl").read_text() == log
+
+
+def test_weights_of_the_terms_and_the_end_with_running_statistics(prepared, tmp_path, monkeypatch):
+    recipe, photos, folder = prepared
+    modes, train = [], Student.train
+    monkeypatch.setattr(Student, "train", lambda self, mode=True: modes.append(mode) or train(self, mode))
+    distill(recipe, photos, folder, steps=8)
+    assert modes == [True] * 6 + [False] * 2  # 85 %
+    logged = []
+    for i, text in enumerate((RECIPE, RECIPE.replace("difference = 0.5", "difference = 1.5"))):
+        recipe.write_text(text)
+        (tmp_path / str(i)).mkdir()
+        distill(recipe, photos, tmp_path / str(i), steps=1)
+        logged.append(json.loads((tmp_path / str(i) / "log.jsonl").read_text()))
+    assert logged[1]["difference/relu1_2"] == pytest.approx(3 * logged[0]["difference/relu1_2"], abs=2e-3)
+    for name in ("features", "distance", "gram"):
+        assert logged[1][f"{name}/relu1_2"] == logged[0][f"{name}/relu1_2"] > 0
 
 
 def test_a_folder_with_a_run_of_another_recipe_is_refused(prepared):

@@ -17,6 +17,7 @@ from repro.recipe import from_dict, load_recipe
 from repro.run_folder import RunFolder
 from repro.train import train
 from repro.weight_files import read_weights
+from small_networks import write
 
 WEIGHTS = Path(repro.__file__).parent / "weights"
 SMALL = {"network.width": 0.1, "network.num_blocks": 1, "training.size": 32, "training.steps": 4}
@@ -69,6 +70,22 @@ def test_the_card_says_how_it_was_made(run, tmp_path):
         result = load_network(run.folder)(center_crop(photo("astronaut"), 256)).clamp(0, 1)
     assert (thumbnail - result).abs().mean() < 0.02  # JPEG
     assert str(run.folder.parent) not in json.dumps(written)
+
+
+def test_the_best_weights_are_published_not_the_last(run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run.folder, folder)
+    recipe = from_dict(RunFolder(folder).description()["recipe"])
+    write(recipe, folder / "model.safetensors", seed=1)
+    published, best = load_file(publish(folder, tmp_path)), load_file(folder / "best.safetensors")
+    assert all(torch.equal(published[key], value.half()) for key, value in best.items())
+
+
+def test_steps_of_a_network_of_several_rounds_are_those_of_all_rounds():
+    several = [name for name in shipped() if card(name)["started_from"]]
+    assert several
+    for name in several:
+        assert origin(name)["steps"] == card(name)["steps"] + card(name)["started_from"]["steps"]
 
 
 def test_of_a_style_picture_only_the_name_is_published(tmp_path):

@@ -181,7 +181,7 @@ def test_mistakes_are_named_in_one_line(overrides, message):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"super_resolution.factor": 3}, r"super_resolution\.factor must be 4 or 8, got 3"),
+        ({"super_resolution.factor": 2}, r"super_resolution\.factor must be 4 or 8, got 2"),
         ({"super_resolution.factor": 8, "training.size": 100}, r"training\.size 100 is no multiple of .* 8"),
         ({"training.size": 36, "training.half_size_steps": 1}, r"training\.size 18 is no multiple of .* 4"),
         ({"super_resolution.blur": -1.0}, r"super_resolution\.blur must be at least 0, got -1\.0"),

@@ -181,6 +181,20 @@ def test_a_signal_saves_and_says_how_to_go_on(photos, tmp_path):
     assert RunFolder(tmp_path / "run").load()["step"] == 4
 
 
+def test_a_signal_in_the_last_step_finds_a_finished_run(photos, tmp_path, monkeypatch):
+    update = Trainer.update
+
+    def interrupted(self, image, names):
+        if self.step == 5:
+            signal.raise_signal(signal.SIGINT)
+        return update(self, image, names)
+
+    monkeypatch.setattr(Trainer, "update", interrupted)
+    run(sr_recipe(run__log_every=4), photos, tmp_path / "run")
+    assert (tmp_path / "run" / "model.safetensors").is_file()
+    assert [step for step, *_ in train_rows(tmp_path / "run")] == [4, 6]  # the last row is of two steps
+
+
 def test_a_run_that_goes_on_already_is_not_begun_or_resumed_beside_it(photos, tmp_path, monkeypatch):
     recipe, update = sr_recipe(), Trainer.update
     undisturbed = run(recipe, photos, tmp_path / "undisturbed")
