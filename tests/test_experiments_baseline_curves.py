@@ -10,7 +10,7 @@ from repro.assets import cache_dir
 from repro.experiments import baseline_curves
 from repro.experiments.baseline_curves import baseline_curve
 from repro.experiments.trained_styles import trained_style
-from repro.optimize_image import transfer_style
+from repro.optimize_image import OptimizedImage, transfer_style
 from small_networks import style_recipe, write
 
 
@@ -66,6 +66,12 @@ def test_a_file_that_is_no_curve_is_replaced(style, content, text):
     file.write_text(text)
     assert baseline_curve(style, content, 2) == (curve, False)
     assert baseline_curve(style, content, 2) == (curve, True)
+
+
+def test_a_curve_that_ends_early_stays_at_its_last_value(style, content, monkeypatch):
+    found = OptimizedImage(content, {"total": [3.0, 2.0]})
+    monkeypatch.setattr(baseline_curves, "transfer_style", lambda *arguments, **options: found)
+    assert baseline_curve(style, content, 4) == ([3.0, 2.0, 2.0, 2.0, 2.0], False)
 
 
 def test_an_experiment_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):

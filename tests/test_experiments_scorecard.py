@@ -120,7 +120,8 @@ def test_crossing(crossing, last, verdict):
         "network": {"mean": 1.0},
         "content": {"mean": 9.0},
     }
-    assert [row[-1] for row in _rows("objective_curve", {"sizes": [found]})] == [verdict]
+    (row,) = _rows("objective_curve", {"sizes": [found]})
+    assert row[1:] == ("50 to 100", f"not by {last}" if crossing is None else str(crossing), verdict)
     ratio = _rows("objective_curve", {"sizes": [{**found, "size": 256, "photos": ["a", "b"]}]})[1]
     assert ratio == ("256 px, 2 photos, objective of photo over network", "8.9", "9.0", "agrees")
 
