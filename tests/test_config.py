@@ -1,6 +1,6 @@
 """The presets are complete, say where each number comes from, and fit what they configure."""
 
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, fields, replace
 
 import pytest
 
@@ -81,6 +81,12 @@ def test_presets_build_what_they_configure(preset):
     StyleTransferNet(**preset.style.network.arguments())
     assert PerceptualLoss(lambda image, layers: {}, **preset.super_resolution.loss.arguments())
     SuperResolutionNet(8, **preset.super_resolution.network.arguments())
+
+
+def test_every_field_is_an_argument():
+    changed = replace(PAPER.style.loss, pixel_weight=0.5, pixel_error="absolute")
+    for config in (changed, REFERENCE.super_resolution.network):
+        assert config.arguments() == {field.name: getattr(config, field.name) for field in fields(config)}
 
 
 def test_restrict_leaves_out_style_layers_only():

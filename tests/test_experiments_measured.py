@@ -122,13 +122,21 @@ def test_feature_errors_are_those_of_the_pictures(monkeypatch):
 
 def test_style_losses_are_those_of_the_pictures():
     result, network = style_reconstruction.run("smoke", "pocket"), LossNetwork("pocket")
-    for row in result.data["rows"]:
-        target, found = (result.pictures[name] for name in (row["style"], f"{row['style']}/{row['layers']}"))
-        assert torch.equal(target, draw(row["style"], 32))
-        for which, image in (("start", white_noise(target.shape, 0)), ("end", found)):
-            for layer, value in row[which].items():
-                grams = [gram_matrix(network(x)[layer]) for x in (image, target)]
-                assert value == pytest.approx(5 * ((grams[0] - grams[1]) ** 2).mean().item(), rel=0.01)
+
+    def grams(image):
+        return {layer: gram_matrix(features) for layer, features in network(image).items()}
+
+    noise = grams(white_noise((1, 3, 32, 32), 0))
+    for name in result.data["settings"]["styles"]:
+        assert torch.equal(result.pictures[name], draw(name, 32))
+        target = grams(result.pictures[name])
+        for row in result.data["rows"]:
+            if row["style"] == name:
+                found = grams(result.pictures[f"{name}/{row['layers']}"])
+                for own, values in ((noise, row["start"]), (found, row["end"])):
+                    for layer, value in values.items():
+                        expected = 5 * ((own[layer] - target[layer]) ** 2).mean().item()
+                        assert value == pytest.approx(expected, rel=0.01)
 
 
 # Figs. 5, 6 and 7
