@@ -34,6 +34,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         wanted = self.headers.get("Range")
         self.server.requests.append((self.path, wanted))
+        self.server.encodings.add(self.headers.get("Accept-Encoding"))
         faults = self.server.faults.get(self.path, [])
         fault = faults.pop(0) if faults else None
         body = self.server.files.get(self.path)
@@ -86,6 +87,7 @@ def server(monkeypatch):
     monkeypatch.setattr(downloads, "CHUNK", 4096)
     server = Server(("127.0.0.1", 0), Handler)
     server.files, server.faults, server.requests, server.ranges = {}, {}, [], True
+    server.encodings = set()
     server.url = f"http://127.0.0.1:{server.server_port}/"
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
@@ -147,6 +149,7 @@ def test_files_come_into_the_cache_and_stay_there(server, publish):
     asked = len(server.requests)
     assert datasets.get("tiny") == folder
     assert len(server.requests) == asked == 2
+    assert server.encodings == {"identity"}  # ranges of a compressed body would be others
 
 
 def test_a_data_set_that_is_not_here_says_how_to_get_it(publish):
@@ -195,6 +198,16 @@ def test_a_later_run_goes_on_with_what_is_there(server, publish):
     datasets.get("tiny")
     assert server.requests == [("/b.png", "bytes=1000-")]
     assert (folder / "b.png").read_bytes() == picture(2)
+
+
+def test_a_damaged_file_of_an_incomplete_data_set_is_downloaded_again(server, publish):
+    folder = publish(a_png=picture(1), b_png=picture(2))
+    folder.mkdir(parents=True)
+    (folder / "a.png").write_bytes(picture(1))
+    (folder / "b.png").write_bytes(picture(2)[:-1])
+    datasets.get("tiny")
+    assert (folder / "b.png").read_bytes() == picture(2)
+    assert [path for path, _ in server.requests] == ["/b.png"]
 
 
 def test_a_part_that_is_already_whole_is_only_checked(server, publish):

@@ -6,7 +6,7 @@ import torch
 import repro
 from repro.assets import AssetError
 from repro.images import match_histograms, resize, rgb_to_ycbcr, ycbcr_to_rgb
-from repro.inference import network_name
+from repro.inference import _network, network_name
 from repro.pretrained import load_network
 from small_networks import sr_recipe, style_recipe, write
 
@@ -44,6 +44,11 @@ def test_a_style_is_a_file_a_run_or_a_network(style, tmp_path, astronaut):
     assert torch.equal(repro.stylize(astronaut, network), expected)
 
 
+def test_a_network_from_a_file_goes_where_the_photo_is(style):
+    photo = torch.empty(1, 3, 8, 8, device="meta")  # any device but the CPU, where there may be no other
+    assert _network(style, repro.StyleTransferNet, photo).mean_pixel.device == photo.device
+
+
 def test_photos_of_a_batch_do_not_know_each_other(style, astronaut):
     batch = torch.cat([astronaut, astronaut.flip(-1)])
     result = repro.stylize(batch, style, tile=64)
@@ -57,6 +62,7 @@ def test_strength_mixes_photo_and_result(style, astronaut):
     assert repro.stylize(outside, style, strength=0).max() <= 1
     mixed = repro.stylize(astronaut, style, strength=0.25)
     assert torch.allclose(mixed, 0.75 * astronaut + 0.25 * full, atol=1e-6)
+    assert not repro.stylize(astronaut.requires_grad_(), style, strength=0.25).requires_grad
 
 
 def test_preserved_colour_is_the_photos_and_luminance_the_results(style, astronaut):
@@ -122,6 +128,7 @@ def test_bad_input_is_named(style, x4, tmp_path, astronaut):
         (lambda: repro.stylize(astronaut, "no_such"), ValueError, "no_such: no file, no run, and no network"),
         (lambda: repro.stylize(astronaut, x4), ValueError, "x4.safetensors is no network for style transfer"),
         (lambda: repro.upscale(small, network=style), ValueError, "is no network for super-resolution"),
+        (lambda: repro.upscale(small, network=x4, tile=1), ValueError, "tile must be at least 64"),
         (lambda: repro.upscale(small, 3), ValueError, "scale must be 4 or 8, got 3"),
         (lambda: repro.upscale(small, 4, "l1"), ValueError, "loss must be 'feature' or 'pixel', got 'l1'"),
     ]

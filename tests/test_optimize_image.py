@@ -7,7 +7,13 @@ import torch
 
 import tiny_vgg
 from repro.config import PAPER, REFERENCE
-from repro.losses import PerceptualLoss
+from repro.losses import (
+    PerceptualLoss,
+    feature_reconstruction_loss,
+    gram_matrix,
+    style_reconstruction_loss,
+    total_variation,
+)
 from repro.optimize_image import (
     invert_features,
     optimize_image,
@@ -48,6 +54,16 @@ def test_history_has_every_term_at_the_start_and_after_each_iteration():
     assert total == pytest.approx([a + b for a, b in zip(left, right, strict=True)])
     assert all(later <= earlier for earlier, later in pairwise(total))
     assert result.evaluations >= 7
+
+
+def test_slow_progress_is_no_reason_to_end():
+    scales = torch.linspace(1, 30, 60).view(1, 3, 4, 5)
+    result = optimize_image(
+        lambda image: {"far": 1e4 + (scales * (image - 0.5).square()).sum()},
+        white_noise((1, 3, 4, 5)).double(),
+        6,
+    )
+    assert len(result.history["far"]) == 7
 
 
 def test_snapshots_are_kept_where_asked():
@@ -158,6 +174,21 @@ def test_style_is_reconstructed_at_any_size(astronaut):
     assert result.image.shape == (1, 3, 20, 28)
     assert set(result.history) == {"style/relu1_2", "style/relu2_2", "tv", "total"}
     assert result.history["total"][-1] < 0.3 * result.history["total"][0]
+
+
+def test_the_start_depends_on_the_seed_and_terms_have_their_weights(astronaut):
+    image, vgg = astronaut[..., :24, :24], tiny_vgg.network(deepest="relu1_2")
+    start = white_noise(image.shape, seed=1)
+    features, target = vgg(start)["relu1_2"], vgg(image)["relu1_2"]
+    content = feature_reconstruction_loss(features, target).item()
+    style = style_reconstruction_loss(gram_matrix(features), gram_matrix(target), "mean").item()
+    smooth = total_variation(255 * start).item()
+    inverted = invert_features(image, "relu1_2", vgg, 1, tv_weight=1e-3, seed=1)
+    assert inverted.history["content/relu1_2"][0] == pytest.approx(content, rel=1e-4)
+    assert inverted.history["tv"][0] == pytest.approx(1e-3 * smooth, rel=1e-4)
+    reconstructed = reconstruct_style(image, ["relu1_2"], vgg, None, 1, tv_weight=1e-3, seed=1)
+    assert reconstructed.history["style/relu1_2"][0] == pytest.approx(5 * style, rel=1e-4)
+    assert reconstructed.history["tv"][0] == pytest.approx(1e-3 * smooth, rel=1e-4)
 
 
 def test_a_loss_network_by_name_goes_where_the_image_is(astronaut, monkeypatch):
