@@ -335,6 +335,8 @@ def test_archives_are_unpacked_and_deleted(server, publish):
         "train/b.PNG",
     ]
     assert (folder / "train" / "b.PNG").read_bytes() == picture(2)
+    datasets.get("tiny")
+    assert len(server.requests) == 1  # it is here, though the archive is not
 
 
 def link(name):
