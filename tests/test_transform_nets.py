@@ -277,6 +277,15 @@ def test_saturated_tanh_gives_the_documented_range(output, low, high):
         assert net(torch.rand(1, 3, 8, 8))[:, 0].unique().item() == pytest.approx(limit, abs=1e-6)
 
 
+@pytest.mark.parametrize("output", ["linear", "residual"])
+def test_what_is_added_is_on_the_scale_0_to_255(output):
+    net, image = silence(small_sr_net(output=output)), torch.rand(1, 3, 8, 8)
+    with torch.no_grad():
+        before = net(image)
+        net.layers.output.conv.bias.fill_(51)
+        torch.testing.assert_close(net(image), before + 0.2)
+
+
 def test_residual_output_starts_from_bicubic_upsampling(astronaut):
     from repro.images import resize
 
