@@ -110,17 +110,16 @@ class Trainer:
             for line in start_from(network, recipe.start_from):
                 self.say(line)
         # Photos, a batch or several processes that will not do are found before there is a run.
-        share = device.type == "cuda" or processes == 1  # else every process would take its own statistics
-        if not share and any(isinstance(layer, torch.nn.BatchNorm2d) for layer in network.modules()):
+        alone = processes > 1 and device.type != "cuda"  # where statistics are of a process's own share
+        if alone and any(isinstance(layer, torch.nn.BatchNorm2d) for layer in network.modules()):
             raise ValueError("batch normalisation over several processes needs GPUs; use one process")
         training_loader(train_paths, recipe.training, recipe.seed, 0, 0, processes)
         optimizer = build_optimizer(recipe.training, network)
         if self.is_main:  # everything that the recipe asks for could be made
             self._begin(paths, photos, train_paths, held_out, loss_network, style, resume)
         self.say(used)
-        self.accelerator.wait_for_everyone()
-        states = [self.run.load() if resume and self.is_main else None]
-        (state,) = broadcast_object_list(states)  # other machines need not see the folder
+        self.accelerator.wait_for_everyone()  # other machines need not see the folder
+        (state,) = broadcast_object_list([self.run.load() if resume and self.is_main else None])
         if state:
             network.load_state_dict(state["network"])
             optimizer.load_state_dict(state["optimizer"])
