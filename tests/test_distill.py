@@ -69,9 +69,8 @@ def test_terms_of_one_channel_worked_out_by_hand():
     assert terms["difference"] == pytest.approx(1 / energy)
     assert terms["distance"] == pytest.approx(math.log(own / energy) ** 2, rel=1e-5)
     assert terms["gram"] == 1
-    assert loss_terms(2 * teacher, teacher)["gram"] == pytest.approx(
-        9
-    )  # Gram matrices are four times as large
+    doubled = loss_terms(2 * teacher, teacher)  # its Gram matrices are four times as large
+    assert doubled["gram"] == pytest.approx(9)
 
 
 def _photos(folder, astronaut):

@@ -157,9 +157,8 @@ def test_small_and_unreadable_photos(photos, vgg, tmp_path, astronaut):
 def test_photos_go_to_the_device_and_no_graph_is_kept(photos, vgg):
     recipe = _recipe("super-resolution")
     loss = build_loss(recipe.loss, vgg, 1)
-    away = Judge(
-        recipe, photos, loss, vgg, torch.device("meta")
-    )  # any but the CPU, where there may be no other
+    meta = torch.device("meta")  # any but the CPU, where there may be no other
+    away = Judge(recipe, photos, loss, vgg, meta)
     assert {image.device.type for image in away.images} == {"meta"}
     gain = torch.ones((), requires_grad=True)
     _, sample = Judge(recipe, photos, loss, vgg, CPU)(lambda image: gain * resize(image, (SIZE, SIZE)))

@@ -99,7 +99,7 @@ def load_picture(path: str | Path) -> Picture:
         limit = 2 * Image.MAX_IMAGE_PIXELS // 10**6
         raise ValueError(f"{path}: more than {limit} megapixels; make it smaller first") from None
     except (*DAMAGED, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" in str(error):
+        if isinstance(error, RuntimeError) and "memory" in str(error):  # too little of it, no damage
             raise
         raise ValueError(f"{path}: the picture is damaged or cannot be read ({error})") from None
 

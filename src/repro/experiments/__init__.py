@@ -149,5 +149,5 @@ def _command(name: str, scale: str, loss_network: str, options: dict[str, Any]) 
     for option, value in options.items():
         items = value if isinstance(value, (list, tuple)) else [value] * (value is not None)
         for item in items:
-            words += [f"--{OPTIONS[option]}", Path(item).name or Path(item).resolve().name]
+            words += [f"--{OPTIONS[option]}", Path(item).absolute().name]
     return " ".join(words)
