@@ -212,6 +212,7 @@ def test_what_cannot_be_done_at_all_is_one_line(run, photo, style, x4, tmp_path)
         (("stylize", photo, "--style", style, "-o", tmp_path / "a.heic"), "unknown suffix '.heic'"),
         (("upscale", photo, "--scale", 3), "scale must be 4 or 8, got 3"),
         (("upscale", photo, "--loss", "l2"), "loss must be 'feature' or 'pixel'"),
+        (("upscale", photo, "--network", x4, "--scale", 8), "this network enlarges 4 times"),
         (("upscale", photo, "--network", style), "is no network for super-resolution"),
         (("styles", "-o", tmp_path / "a.png"), "give --sheet PHOTO"),
         (("styles", style, "--sheet", photo), "give the sheet a file"),

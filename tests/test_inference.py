@@ -130,6 +130,8 @@ def test_bad_input_is_named(style, x4, tmp_path, astronaut):
         (lambda: repro.upscale(small, network=style), ValueError, "is no network for super-resolution"),
         (lambda: repro.upscale(small, network=x4, tile=1), ValueError, "tile must be at least 64"),
         (lambda: repro.upscale(small, 3), ValueError, "scale must be 4 or 8, got 3"),
+        (lambda: repro.upscale(small, 0), ValueError, "scale must be 4 or 8, got 0"),
+        (lambda: repro.upscale(small, 8, network="x4"), ValueError, "this network enlarges 4 times"),
         (lambda: repro.upscale(small, 4, "l1"), ValueError, "loss must be 'feature' or 'pixel', got 'l1'"),
     ]
     for call, error, message in cases:

@@ -61,7 +61,7 @@ def stylize(
 
 def upscale(
     photo: Tensor,
-    scale: Literal[4, 8] = 4,
+    scale: Literal[4, 8] | None = None,
     loss: Literal["feature", "pixel"] = "feature",
     match_histogram: bool | None = None,
     network: str | Path | SuperResolutionNet | None = None,
@@ -72,7 +72,7 @@ def upscale(
 
     Args:
         photo: (N, 3, H, W), RGB in [0, 1], of any size and on any device.
-        scale: 4 or 8.
+        scale: 4 or 8; default that of ``network`` if given, else 4.
         loss: what the network was trained on: "feature" for detail that looks right, "pixel" for the
             smallest error (section 4.2). "feature" has a pixel loss beside it against the fine grid that
             features alone lay over even areas; ``network="x4_relu2_2"`` takes the paper's, features alone.
@@ -80,7 +80,7 @@ def upscale(
             paper's post-processing (section 4.2). By default for networks of the feature loss alone, which
             know colours only as far as the loss network does.
         network: another one that comes with the package, by name, the folder of a run, a safetensors file,
-            or a network on the photo's device; ``scale`` and ``loss`` are then its own.
+            or a network on the photo's device; ``loss`` is then its own.
         tile, progress: as of :func:`stylize`; ``tile`` is in pixels of the result.
 
     Returns:
@@ -88,13 +88,14 @@ def upscale(
 
     Raises:
         TypeError, ValueError: ``photo`` is no image, another argument is not in its range, or there is no
-            such network, or it is one for style transfer.
+            such network, or it is one for style transfer or for another ``scale``.
         repro.assets.AssetError: the network's file is damaged.
     """
     photo = _checked(photo)
     if network is None:
         network = network_name(scale, loss)
     network = _network(network, SuperResolutionNet, photo)
+    check_scale(network, scale)
     if match_histogram is None:
         match_histogram = trained_on_features(network) and not _loss(network).get("pixel_weight")
     result = run_in_tiles(network, photo, tile, progress)
@@ -104,13 +105,20 @@ def upscale(
     return result
 
 
-def network_name(scale: int, loss: str) -> str:
-    """Return the name of the package's network for a scale and a loss: x4, x8, x4_pixel or x8_pixel."""
+def network_name(scale: int | None, loss: str) -> str:
+    """Return the name of the package's network for a scale (default 4) and a loss, as x4 or x8_pixel."""
+    scale = 4 if scale is None else scale
     if scale not in (4, 8):
         raise ValueError(f"scale must be 4 or 8, got {scale}")
     if loss not in LOSSES:
         raise ValueError(f"loss must be 'feature' or 'pixel', got {loss!r}")
     return f"x{scale}" if loss == "feature" else f"x{scale}_pixel"
+
+
+def check_scale(network: SuperResolutionNet, scale: int | None) -> None:
+    """Raise ValueError if a scale is asked for that is not the network's."""
+    if scale not in (None, network.factor):
+        raise ValueError(f"scale {scale} was asked for, and this network enlarges {network.factor} times")
 
 
 def trained_on_features(network: SuperResolutionNet) -> bool:

@@ -62,7 +62,9 @@ def stylize(
 @app.command(epilog="Example: **repro upscale small.jpg --scale 4 -o large.png**")
 def upscale(
     photos: Photos,
-    scale: Annotated[int, typer.Option(help="4 or 8.")] = 4,
+    scale: Annotated[
+        int | None, typer.Option(help="4 or 8; default that of --network if given, else 4.")
+    ] = None,
     loss: Annotated[
         str, typer.Option(help="feature (detail that looks right) or pixel (the smallest error).")
     ] = "feature",
@@ -75,13 +77,13 @@ def upscale(
     ] = None,
     network: Annotated[
         str | None,
-        typer.Option(help="A name, as x4_relu2_2, a run's folder or a file, with its own scale and loss."),
+        typer.Option(help="A name, as x4_relu2_2, a run's folder or a file, with its own loss."),
     ] = None,
     tile: TileSize = 1024,
     overwrite: Overwrite = False,
 ) -> None:
     """Enlarge photos by one pass through a trained network."""
-    from ..inference import network_name
+    from ..inference import check_scale, network_name
     from ..inference import upscale as run
     from ..pretrained import load_network
     from ..transform_nets import SuperResolutionNet
@@ -90,6 +92,7 @@ def upscale(
     chosen = load_network(source)
     if not isinstance(chosen, SuperResolutionNet):
         raise ValueError(f"{source} is no network for super-resolution")
+    check_scale(chosen, scale)
 
     def work(photo: Any) -> Any:
         return run(
