@@ -49,11 +49,17 @@ def train(
     style: Annotated[
         str | None, typer.Option(help="The style picture: a file, or the name of a painting or pattern.")
     ] = None,
-    preset: Annotated[str | None, typer.Option(help="paper, reference or modern.")] = None,
-    scale: Annotated[str | None, typer.Option(help="smoke (seconds), book (a minute) or paper.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="paper, reference or modern; default the recipe's, else modern.")
+    ] = None,
+    scale: Annotated[
+        str | None,
+        typer.Option(help="smoke (seconds), book (a minute) or paper; default the recipe's numbers."),
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="In place of the recipe's number.")] = None,
     loss_network: Annotated[
-        str | None, typer.Option(help="auto, vgg16, vgg16-torchvision or pocket.")
+        str | None,
+        typer.Option(help="auto, vgg16, vgg16-torchvision or pocket; default the recipe's, else auto."),
     ] = None,
     change: Annotated[
         list[str] | None,
