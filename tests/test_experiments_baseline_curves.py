@@ -89,7 +89,7 @@ def test_an_experiment_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         run("smoke", "pocket", styles=styles)
     (resumed,) = run("smoke", "pocket", styles=styles).data["rows"]
-    assert len(transferred) == 3
+    assert len(transferred) == 4
     assert resumed["baselines_kept"] == 1
     (again,) = run("smoke", "pocket", styles=styles).data["rows"]
-    assert again == {**resumed, "baselines_kept": 2}
+    assert again == {**resumed, "baselines_kept": 3}

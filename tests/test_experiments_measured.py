@@ -181,14 +181,32 @@ def test_the_objective_curve_compares_with_the_network_not_with_the_photo(
 
 
 def test_the_baseline_of_a_style_is_read_after_the_iterations_that_are_named(style, monkeypatch):
-    monkeypatch.setitem(style_objectives.SETTINGS, "smoke", {"size": 16, "photos": 1, "iterations": 20})
-    curve = [float(i) for i in range(21)]
-    found = {"baseline": {"mean": curve, "deviation": curve[::-1]}}
-    monkeypatch.setattr(style_objectives, "compare", lambda *arguments: dict(found))
+    chosen = {"size": 16, "photos": 4, "iterations": 20, "long": {"photos": 2, "iterations": 30}}
+    monkeypatch.setitem(style_objectives.SETTINGS, "smoke", chosen)
+
+    def compared(style, photos, iterations):
+        curve = [float(i) for i in range(iterations + 1)]
+        moments = {"mean": 1.0 * len(photos), "deviation": 0.5}
+        return {
+            "baseline": {"mean": curve, "deviation": curve[::-1]},
+            "network": moments,
+            "baselines_kept": len(photos),
+        }
+
+    monkeypatch.setattr(style_objectives, "compare", compared)
     data = style_objectives.run("smoke", "pocket", styles=[str(style)]).data
+    assert data["settings"] == chosen
     assert data["after"] == [10, 20]
-    expected = {"10": {"mean": 10.0, "deviation": 10.0}, "20": {"mean": 20.0, "deviation": 0.0}}
-    assert data["rows"] == [{"style": "random", "baseline": expected}]
+    short = {"10": {"mean": 10.0, "deviation": 10.0}, "20": {"mean": 20.0, "deviation": 0.0}}
+    long = {"20": {"mean": 20.0, "deviation": 10.0}, "30": {"mean": 30.0, "deviation": 0.0}}
+    (row,) = data["rows"]
+    assert row == {
+        "style": "random",
+        "network": {"mean": 4.0, "deviation": 0.5},
+        "baseline": short,
+        "long": {"network": {"mean": 2.0, "deviation": 0.5}, "baseline": long},
+        "baselines_kept": 6,
+    }
 
 
 def test_objectives_of_the_gallery_are_those_of_the_pictures(style):
