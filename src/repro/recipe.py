@@ -8,24 +8,24 @@ A recipe names a task and a preset of :mod:`repro.config` and changes what diffe
 and with everything that can be said::
 
     name = "x4"
-    task = "super-resolution"         # or "style"
-    preset = "modern"                 # or "paper", "reference"
+    task = "super-resolution"  # or "style"
+    preset = "modern"          # or "paper", "reference"
     loss_network = "vgg16"
     seed = 0
-    start_from = ""                   # a network, as wide or narrower: name, file or run
+    start_from = ""            # a network, as wide or narrower: name, file or run
 
-    [style]                           # of the task "style"
-    picture = "great_wave"            # a file, or the name of a painting or pattern
-    size = 384                        # its longest side in pixels
+    [style]                    # of the task "style"
+    picture = "great_wave"     # a file, or the name of a painting or pattern
+    size = 384                 # its longest side in pixels
 
-    [super_resolution]                # of the task "super-resolution"
+    [super_resolution]         # of the task "super-resolution"
     factor = 4
-    blur = 1.0                        # sigma in pixels, before the bicubic reduction
+    blur = 1.0                 # sigma in pixels, before the bicubic reduction
 
-    [loss]                            # the fields of repro.config.LossConfig
-    [network]                         # those of NetworkConfig, and width, num_blocks, blocks
-    [training]                        # those of TrainingConfig
-    [run]                             # those of RunConfig below
+    [loss]                     # the fields of repro.config.LossConfig
+    [network]                  # those of NetworkConfig, and width, num_blocks, blocks
+    [training]                 # those of TrainingConfig
+    [run]                      # those of RunConfig below
 """
 
 from __future__ import annotations
