@@ -182,6 +182,7 @@ def test_perceptual_loss_passes_the_reductions_on():
         ({}, total / 9),
         ({"style_reduction": "mean"}, total / 9),
         ({"style_reduction": "sum"}, total),
+        ({"style_reduction": "relative"}, total / gram_matrix(2 * style).square().sum()),
     ):
         loss = PerceptualLoss(_Stub(), style_layers={"b": 1.0}, **options)
         loss.set_targets(style=style)
@@ -189,6 +190,16 @@ def test_perceptual_loss_passes_the_reductions_on():
     for reduction in ("sum", "half_sum"):
         loss = PerceptualLoss(_Stub(), tv_weight=2.0, tv_reduction=reduction)
         assert torch.allclose(loss(image)["tv"], 2 * total_variation(255 * image, reduction))
+
+
+def test_relative_style_loss_does_not_depend_on_the_scale_of_the_features():
+    features, target = torch.rand(2, 3, 4, 5), torch.rand(1, 3, 6, 7)
+    expected = style_reconstruction_loss(gram_matrix(features), gram_matrix(target), "relative")
+    scaled = style_reconstruction_loss(gram_matrix(50 * features), gram_matrix(50 * target), "relative")
+    assert torch.allclose(scaled, expected)
+    zeros = torch.zeros(1, 3, 3)
+    assert style_reconstruction_loss(zeros, gram_matrix(target), "relative") == pytest.approx(1)
+    assert style_reconstruction_loss(zeros, zeros, "relative") == 0
 
 
 def test_targets_stay_as_they_were_set():

@@ -165,7 +165,7 @@ def test_overrides_by_dotted_key(write):
         ({"training.optimizer": "sgd"}, r"training\.optimizer is 'sgd'; use adam or muon"),
         ({"training.schedule": "step"}, r"training\.schedule is 'step'; use constant or cosine or trapezoid"),
         ({"training.crop": "centre"}, r"training\.crop is 'centre'; use random or zoom or patch or whole"),
-        ({"loss.style_reduction": "max"}, r"loss\.style_reduction is 'max'; use sum or mean"),
+        ({"loss.style_reduction": "max"}, r"loss\.style_reduction is 'max'; use sum or mean or relative"),
         ({"loss.pixel_error": "huber"}, r"loss\.pixel_error is 'huber'; use squared or absolute"),
         ({"start_from": 3}, r"start_from: expected str, such as '', got 3"),
         ({"loss.tv_reduction": "mean"}, r"loss\.tv_reduction is 'mean'; use sum or half_sum"),

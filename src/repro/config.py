@@ -51,7 +51,8 @@ class LossConfig:
     style_reduction: str = _source(
         paper="Eq. 4: squared Frobenius norm, a sum",
         reference="StyleLoss.lua: mean squared error over C x C",
-        modern="as the released code",
+        modern="as the released code; a recipe may choose relative, the squared distance over the style "
+        "picture's own squared norm",
     )
     pixel_error: str = _source(
         paper="section 3.3: squared",

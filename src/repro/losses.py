@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-StyleReduction = Literal["sum", "mean"]
+StyleReduction = Literal["sum", "mean", "relative"]
 PixelError = Literal["squared", "absolute"]
 TVReduction = Literal["sum", "half_sum"]
 
@@ -90,14 +90,19 @@ def style_reconstruction_loss(gram: Tensor, target: Tensor, reduction: StyleRedu
         gram: (N, C, C).
         target: (N, C, C) or (1, C, C).
         reduction: "sum" is the paper's squared Frobenius norm. "mean" divides it by C squared, as the
-            released code does, which weighs the layers differently against each other.
+            released code does, which weighs the layers differently against each other. "relative" divides
+            it by the target's own squared norm, so that a weight says how strongly its layer pulls
+            whatever the layer's scale: Gram matrices of zeros are at 1 in every layer.
     """
     error = _squared_error(gram, target)
     if reduction == "sum":
         return error.sum(dim=(1, 2)).mean()
     if reduction == "mean":
         return error.mean()
-    raise ValueError(f"reduction: expected 'sum' or 'mean', got {reduction!r}")
+    if reduction == "relative":
+        norm = target.to(error.dtype).square().sum(dim=(1, 2))
+        return (error.sum(dim=(1, 2)) / norm.clamp(min=torch.finfo(error.dtype).tiny)).mean()
+    raise ValueError(f"reduction: expected 'sum', 'mean' or 'relative', got {reduction!r}")
 
 
 def total_variation(image: Tensor, reduction: TVReduction = "sum") -> Tensor:
