@@ -13,7 +13,7 @@ export JUPYTER_PREFER_ENV_PATH := 1
 # matplotlib's font cache and settings: the same for everybody, whatever is in the home.
 export MPLCONFIGDIR := $(CURDIR)/$(VENV)/matplotlib
 
-.PHONY: help book preview links test nbval smoke bench lint format notebooks clean
+.PHONY: help book preview links test nbval smoke bench lint format notebooks address clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +56,9 @@ notebooks: $(READY)  ## execute the notebooks and store their outputs in place
 	$(BIN)/jupyter-nbconvert --to notebook --execute --inplace \
 		--ExecutePreprocessor.kernel_name=python3 --ExecutePreprocessor.record_timing=False \
 		--ExecutePreprocessor.timeout=900 notebooks/*.ipynb
+
+address: $(READY)  ## write where the project lives into its files; URL=https://github.com/OWNER/NAME, or none
+	$(BIN)/python tools/address.py $(URL)
 
 clean:  ## remove everything that was built, except .venv
 	rm -rf _build .preview.yml .pytest_cache .ruff_cache .hypothesis book/_static/mathjax

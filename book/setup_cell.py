@@ -1,38 +1,60 @@
 """Put the setup cell into notebooks: `python book/setup_cell.py notebooks/*.ipynb`; `make notebooks` runs it.
 
-It is the first code cell of every notebook, the same in all of them, and gets the address of the repository
-from `_config.yml`. Nothing is executed: a notebook that has its outputs keeps them.
+It is the first code cell of every notebook, the same in all of them. Where the project has an address, which
+`make address` writes into `pyproject.toml`, the cell can install from there. Nothing is executed: a notebook
+that has its outputs keeps them.
 """
 
 import json
 import sys
+import tomllib
 from pathlib import Path
 
-import yaml
-
 ROOT = Path(__file__).parents[1]
+BRANCH = "main"
 
 # What is there is kept: pip installs only what is missing or too old. A mere folder of the package's name,
 # like a clone in the working directory, is found by find_spec too, but has no origin.
 SOURCE = """\
-# Where `repro` is missing, as in Colab, it is installed:
-# from the clone around this notebook or from the web.
+# Where `repro` is missing, it is installed: from the clone around
+# this notebook{comma} from a wheel beside it{web}.
 from importlib.util import find_spec
 from pathlib import Path
 
 if getattr(find_spec("repro"), "origin", None) is None:
-    source = (
-        ".."
-        if Path("../src/repro").is_dir()
-        else "ARCHIVE"
-    )
-    %pip install --quiet {source}"""
+    wheels = sorted(Path().glob("{wheel}-*.whl"))
+    if Path("../src/repro").is_dir():
+        source = ".."
+    elif wheels:
+        source = wheels[-1]
+    else:
+{else}
+    %pip install --quiet {{source}}"""
+HELP = """\
+        raise ModuleNotFoundError(
+            "open this notebook in a clone of its repository; or put a wheel\\n"
+            "beside it, as `pip wheel --no-deps .` makes there, and run again"
+        )"""
 
 
-def archive() -> str:
+def project() -> dict:
+    return tomllib.loads(ROOT.joinpath("pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def archive(address: str) -> str:
     """Address of the package as pip takes it, an archive because not every machine has git."""
-    repository = yaml.safe_load(ROOT.joinpath("_config.yml").read_text(encoding="utf-8"))["repository"]
-    return f"{repository['url']}/archive/{repository['branch']}.zip"
+    return f"{address}/archive/{BRANCH}.zip"
+
+
+def source(address: str) -> str:
+    """The cell's code, with the project's address or, where that is empty, without."""
+    parts = {
+        "wheel": project()["name"].replace("-", "_"),
+        "comma": "," if address else " or",
+        "web": ", or from the web" if address else "",
+        "else": f'        source = "{archive(address)}"' if address else HELP,
+    }
+    return SOURCE.format(**parts)
 
 
 def setup_cell() -> dict:
@@ -43,7 +65,7 @@ def setup_cell() -> dict:
         "id": "setup",
         "metadata": {"tags": ["remove-cell"]},
         "outputs": [],
-        "source": SOURCE.replace("ARCHIVE", archive()).splitlines(keepends=True),
+        "source": source(project()["urls"].get("Source", "")).splitlines(keepends=True),
     }
 
 

@@ -1,6 +1,8 @@
 """Fixtures shared by all tests."""
 
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -61,6 +63,18 @@ def _astronaut():
 def astronaut(_astronaut):
     """A photograph, (1, 3, 128, 128), in [0, 1]; a fresh copy for every test."""
     return _astronaut.clone()
+
+
+@pytest.fixture(scope="session")
+def project_files():
+    """The text of every file of the project, by its path from the root; skip if git cannot tell."""
+    if shutil.which("git") is None or not ROOT.joinpath(".git").exists():
+        pytest.skip("not a git checkout, so which files belong to the project is not known")
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    contents = {name: ROOT.joinpath(name).read_bytes() for name in names if ROOT.joinpath(name).is_file()}
+    # A file with a zero byte at its beginning is binary, as git sees it.
+    return {name: content.decode() for name, content in contents.items() if b"\0" not in content[:8192]}
 
 
 def _folder(variable: str, default: str) -> Path:

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import tomllib
 from itertools import chain
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -89,6 +90,18 @@ def test_internal_links_and_anchors_resolve(book, soups):
             if not target.is_file() or (anchor and target in ids and anchor not in ids[target]):
                 broken.append(f"{path.relative_to(book)} -> {link}")
     assert not broken
+
+
+def test_buttons_lead_to_the_projects_address_alone(soups):
+    """Where it has none, there are none: whoever owns another address would run code on readers' machines."""
+    project = tomllib.loads(ROOT.joinpath("pyproject.toml").read_text(encoding="utf-8"))["project"]
+    url = project["urls"].get("Source", "")
+    colab = "https://colab.research.google.com/github/"
+    links = {tag["href"] for soup in soups.values() for tag in soup.select(".article-header-buttons a[href]")}
+    outside = {link for link in links if urlsplit(link).netloc}
+    mine = (url, url.replace("https://github.com/", colab))
+    assert {link for link in outside if not (url and link.startswith(mine))} == set()
+    assert bool(outside) == bool(url)
 
 
 def test_pictures_have_alt_text(book, soups):

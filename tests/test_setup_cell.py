@@ -2,14 +2,15 @@
 
 import importlib.util
 import json
+import re
 import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import yaml
 from IPython.core.inputtransformer2 import TransformerManager
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted(ROOT.joinpath("notebooks").glob("*.ipynb"))
@@ -39,27 +40,63 @@ def test_it_is_put_in_once_and_the_others_are_counted_on(script):
     assert script.with_setup_cell(once) == once
 
 
-@pytest.mark.parametrize("place", ["installed", "clone", "bare", "bare, beside a folder named repro"])
-def test_what_it_installs(script, place, tmp_path, monkeypatch):
-    """Run with a stand-in for pip."""
-    notebooks = tmp_path / "notebooks"
+ADDRESS = "https://github.com/owner/name"
+WHEELS = ("perceptual_losses_repro-0.1.0-py3-none-any.whl", "perceptual_losses_repro-0.2.0-py3-none-any.whl")
+PLACES = {
+    "installed": None,
+    "clone": "..",
+    "wheels": WHEELS[1],
+    "clone, wheels": "..",
+    "bare": f"{ADDRESS}/archive/main.zip",
+    "bare, a folder named repro": f"{ADDRESS}/archive/main.zip",
+}
+
+
+def asked_of_pip(code, place, folder, monkeypatch):
+    """Run the cell in a notebook's folder, with a stand-in for pip; return what it was asked for."""
+    notebooks = folder / "notebooks"
     notebooks.mkdir()
     monkeypatch.chdir(notebooks)
-    if place == "clone":
-        tmp_path.joinpath("src", "repro").mkdir(parents=True)
+    if "clone" in place:
+        folder.joinpath("src", "repro").mkdir(parents=True)
+    if "wheels" in place:
+        for name in WHEELS:
+            notebooks.joinpath(name).touch()
     if place != "installed":
-        folder = SimpleNamespace(origin=None) if "folder" in place else None
-        monkeypatch.setattr(importlib.util, "find_spec", lambda name: folder)
+        found = SimpleNamespace(origin=None) if "folder" in place else None
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: found)
     asked, names = [], {}
     shell = SimpleNamespace(
         run_line_magic=lambda magic, line: asked.append(f"{magic} {line.format(**names)}")
     )
-    code = TransformerManager().transform_cell("".join(script.setup_cell()["source"]))
-    exec(code, names | {"get_ipython": lambda: shell}, names)
+    exec(TransformerManager().transform_cell(code), names | {"get_ipython": lambda: shell}, names)
+    return asked
 
-    address = yaml.safe_load(ROOT.joinpath("_config.yml").read_text(encoding="utf-8"))["repository"]["url"]
-    source = {"installed": None, "clone": ".."}.get(place, f"{address}/archive/main.zip")
-    assert asked == ([f"pip install --quiet {source}"] if source else [])
+
+@pytest.mark.parametrize(("place", "source"), PLACES.items(), ids=PLACES)
+@pytest.mark.parametrize("address", [ADDRESS, ""], ids=["address", "no address"])
+def test_what_it_installs(script, address, place, source, tmp_path, monkeypatch):
+    code = script.source(address)
+    if address == "" and "bare" in place:
+        with pytest.raises(ModuleNotFoundError, match=r"clone of its repository.*\n.*pip wheel") as refusal:
+            asked_of_pip(code, place, tmp_path, monkeypatch)
+        assert len(str(refusal.value).splitlines()) == 2
+    else:
+        asked = asked_of_pip(code, place, tmp_path, monkeypatch)
+        assert asked == ([f"pip install --quiet {source}"] if source else [])
+
+
+@pytest.mark.parametrize("address", [ADDRESS, ""])
+def test_it_names_no_place_but_the_projects(script, address):
+    assert re.findall(r"https?://\S+", script.source(address)) == (
+        [f'{ADDRESS}/archive/main.zip"'] if address else []
+    )
+
+
+def test_the_wheel_that_it_looks_for_is_the_one_that_is_made(script):
+    name = tomllib.loads(ROOT.joinpath("pyproject.toml").read_text(encoding="utf-8"))["project"]["name"]
+    wheel = f"{canonicalize_name(name).replace('-', '_')}-*.whl"
+    assert f'glob("{wheel}")' in script.source("")
 
 
 def test_packages_that_are_there_are_kept():
