@@ -93,6 +93,22 @@ def test_total_variation_of_half_precision_does_not_overflow():
     assert total_variation(image).item() == pytest.approx(64 * 63 * 255**2)
 
 
+def test_function_transforms_of_the_gram_matrix():
+    features = torch.randn(5, 2, 3, 4, 6, dtype=torch.float64)
+    grams = torch.vmap(gram_matrix)(features)
+    assert torch.allclose(grams, torch.stack([gram_matrix(x) for x in features]))
+
+    def norm(x):
+        return gram_matrix(x).square().sum()
+
+    each = torch.stack([torch.autograd.functional.jacobian(norm, x) for x in features])
+    assert torch.allclose(torch.func.grad(norm)(features[0]), each[0])
+    assert torch.allclose(torch.vmap(torch.func.grad(norm))(features), each)
+    x = features[0, :1]
+    hessian = torch.autograd.functional.hessian(norm, x)
+    assert torch.allclose(torch.func.jacrev(torch.func.grad(norm))(x), hessian)
+
+
 def test_gram_matrix_wants_feature_maps():
     with pytest.raises(ValueError, match=r"expected shape \(N, C, H, W\)"):
         gram_matrix(torch.zeros(3, 4, 5))
@@ -123,8 +139,9 @@ def test_the_absolute_error_of_pixels():
 def test_style_loss_is_equation_4():
     a, b = torch.randn(2, 3, 3), torch.randn(1, 3, 3)
     norms = torch.linalg.matrix_norm(a - b) ** 2
-    assert torch.allclose(style_reconstruction_loss(a, b), norms.mean())
+    assert torch.allclose(style_reconstruction_loss(a, b, "sum"), norms.mean())
     assert torch.allclose(style_reconstruction_loss(a, b, "mean"), norms.mean() / 9)
+    assert torch.equal(style_reconstruction_loss(a, b), style_reconstruction_loss(a, b, "mean"))
     assert style_reconstruction_loss(a, a) == 0
     with pytest.raises(ValueError, match="reduction"):
         style_reconstruction_loss(a, b, "max")
@@ -164,9 +181,11 @@ def test_perceptual_loss_is_the_weighted_sum():
     terms = loss(image)
     expected = {
         "content/a": 2 * (image - content).square().mean(),
-        "style/b": 3 * style_reconstruction_loss(gram_matrix(2 * image), gram_matrix(2 * style)),
+        "style/b": 3 * style_reconstruction_loss(gram_matrix(2 * image), gram_matrix(2 * style), "sum"),
         "style/c": 0.5
-        * style_reconstruction_loss(gram_matrix(image.square()[:, :2]), gram_matrix(style.square()[:, :2])),
+        * style_reconstruction_loss(
+            gram_matrix(image.square()[:, :2]), gram_matrix(style.square()[:, :2]), "sum"
+        ),
         "tv": 1e-3 * 255**2 * total_variation(image),
     }
     assert list(terms) == list(expected)

@@ -1,6 +1,6 @@
 """The losses of Johnson et al. 2016, sections 3.2 and 3.3, and the object that sums them.
 
-The functions read like the paper's equations. :class:`PerceptualLoss` only holds targets and weights.
+The functions read like the paper's equations. :class:`PerceptualLoss` adds weights, names and targets.
 """
 
 from __future__ import annotations
@@ -19,35 +19,47 @@ TVReduction = Literal["sum", "half_sum"]
 def gram_matrix(features: Tensor) -> Tensor:
     r"""Return the Gram matrices of feature maps, :math:`G = \psi\psi^\top / CHW` (Eq. 3).
 
-    :math:`\psi` is the feature map reshaped to (C, HW): entry (c, d) says how much channels c and d fire
-    together, wherever that is in the image. Computed in float32 at least: sums over positions lose too
-    much in half precision.
+    :math:`\psi` is the feature map reshaped to (C, HW). Entry (c, d) says how strongly channels c and d fire
+    together, wherever that is in the image. The sums over positions are made in float32 at least, as half
+    precision loses too much.
 
     Args:
         features: (N, C, H, W).
 
     Returns:
         (N, C, C), symmetric and positive semi-definite.
+
+    Raises:
+        ValueError: ``features`` has another number of dimensions.
+
+    Example:
+        >>> gram_matrix(torch.ones(1, 2, 8, 8))
+        tensor([[[0.5000, 0.5000],
+                 [0.5000, 0.5000]]])
     """
     if features.ndim != 4:
         raise ValueError(f"features: expected shape (N, C, H, W), got {tuple(features.shape)}")
     n, c, h, w = features.shape
     with torch.autocast(features.device.type, enabled=False):
-        psi = features.reshape(n, c, h * w)
-        psi = psi.float() if psi.dtype in (torch.float16, torch.bfloat16) else psi
-        return _SelfProduct.apply(psi) / (c * h * w)
+        return _SelfProduct.apply(_at_least_float32(features.reshape(n, c, h * w))) / (c * h * w)
 
 
 class _SelfProduct(torch.autograd.Function):
-    """psi psi^T with half the work on the way back: as psi comes twice, autograd makes two products.
+    """psi psi^T with one product on the way back, where autograd makes one for each factor.
 
-    The gradient has the memory layout of psi, (C, HW) or (HW, C), so that nothing has to be turned around.
+    That is about twice as fast. The gradient has the memory layout of psi, (C, HW) or (HW, C), so nothing
+    has to be transposed for the convolution below.
     """
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, psi: Tensor) -> Tensor:
-        ctx.save_for_backward(psi)
+    def forward(psi: Tensor) -> Tensor:
         return psi @ psi.transpose(1, 2)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
@@ -63,8 +75,15 @@ def feature_reconstruction_loss(features: Tensor, target: Tensor) -> Tensor:
     Args:
         features: (N, C, H, W).
         target: the same shape, or with N = 1.
+
+    Raises:
+        ValueError: the shapes differ.
+
+    Example:
+        >>> feature_reconstruction_loss(torch.zeros(1, 64, 8, 8), torch.full((1, 64, 8, 8), 3.0))
+        tensor(9.)
     """
-    return _squared_error(features, target).mean()
+    return _difference(features, target).square().mean()
 
 
 def pixel_loss(image: Tensor, target: Tensor, error: PixelError = "squared") -> Tensor:
@@ -75,26 +94,44 @@ def pixel_loss(image: Tensor, target: Tensor, error: PixelError = "squared") -> 
         target: the same shape.
         error: "squared" is the paper's. "absolute" is :math:`\|\hat y - y\|_1 / CHW`, with which networks
             for super-resolution train better (Zhao et al. 2017).
+
+    Raises:
+        ValueError: the shapes differ, or ``error`` is unknown.
+
+    Example:
+        >>> pixel_loss(torch.zeros(1, 3, 8, 8), torch.full((1, 3, 8, 8), 0.5))
+        tensor(0.2500)
     """
     if error == "squared":
-        return _squared_error(image, target).mean()
+        return _difference(image, target).square().mean()
     if error == "absolute":
         return _difference(image, target).abs().mean()
     raise ValueError(f"error: expected 'squared' or 'absolute', got {error!r}")
 
 
-def style_reconstruction_loss(gram: Tensor, target: Tensor, reduction: StyleReduction = "sum") -> Tensor:
-    r"""Return :math:`\|G(\hat y) - G(y)\|_F^2` (Eq. 4), averaged over the batch.
+def style_reconstruction_loss(gram: Tensor, target: Tensor, reduction: StyleReduction = "mean") -> Tensor:
+    r"""Return the squared distance of Gram matrices (Eq. 4), averaged over the batch.
+
+    The paper's Eq. 4 is :math:`\|G(\hat y) - G(y)\|_F^2`, a sum over C x C entries. The default is their
+    mean, as in the released code, because the published weights (5 a layer) belong to it. With the sum, a
+    layer's weight would also have to make up for its number of channels.
 
     Args:
         gram: (N, C, C).
         target: (N, C, C) or (1, C, C).
-        reduction: "sum" is the paper's squared Frobenius norm. "mean" divides it by C squared, as the
-            released code does, which weighs the layers differently against each other. "relative" divides
-            it by the target's own squared norm, so that a weight says how strongly its layer pulls
-            whatever the layer's scale: Gram matrices of zeros are at 1 in every layer.
+        reduction: "mean", or "sum" for the paper's squared Frobenius norm. "relative" divides that norm by
+            the target's own, so a weight says how strongly its layer pulls, whatever the layer's scale:
+            Gram matrices of zeros are at 1 in every layer.
+
+    Raises:
+        ValueError: the shapes differ, or ``reduction`` is unknown.
+
+    Example:
+        >>> gram, target = torch.zeros(1, 4, 4), torch.ones(1, 4, 4)
+        >>> [style_reconstruction_loss(gram, target, how).item() for how in ("mean", "sum", "relative")]
+        [1.0, 16.0, 1.0]
     """
-    error = _squared_error(gram, target)
+    error = _difference(gram, target).square()
     if reduction == "sum":
         return error.sum(dim=(1, 2)).mean()
     if reduction == "mean":
@@ -108,17 +145,24 @@ def style_reconstruction_loss(gram: Tensor, target: Tensor, reduction: StyleRedu
 def total_variation(image: Tensor, reduction: TVReduction = "sum") -> Tensor:
     r"""Return the total variation, :math:`\sum (y_{i+1,j} - y_{ij})^2 + (y_{i,j+1} - y_{ij})^2`.
 
-    The paper names the regulariser (section 3.3) and gives no formula; squared forward differences are
-    what the released code uses.
+    The paper names the regularizer (section 3.3) without a formula. Squared forward differences are what the
+    released code uses.
 
     Args:
         image: (N, C, H, W).
         reduction: "sum" adds over channels and positions and averages over the batch. "half_sum" is half
             of the sum over everything, the batch too: its gradient is the released code's.
+
+    Raises:
+        ValueError: ``image`` has another number of dimensions, or ``reduction`` is unknown.
+
+    Example:
+        >>> total_variation(torch.tensor([[[[0.0, 1.0], [0.0, 1.0]]]]))  # a vertical edge, two pixels long
+        tensor(2.)
     """
     if image.ndim != 4:
         raise ValueError(f"image: expected shape (N, C, H, W), got {tuple(image.shape)}")
-    image = image.to(torch.promote_types(image.dtype, torch.float32))  # the sum overflows half precision
+    image = _at_least_float32(image)  # the sum overflows half precision
     down = image[..., 1:, :] - image[..., :-1, :]
     right = image[..., :, 1:] - image[..., :, :-1]
     total = down.square().sum() + right.square().sum()
@@ -129,15 +173,14 @@ def total_variation(image: Tensor, reduction: TVReduction = "sum") -> Tensor:
     raise ValueError(f"reduction: expected 'sum' or 'half_sum', got {reduction!r}")
 
 
-def _squared_error(value: Tensor, target: Tensor) -> Tensor:
-    return _difference(value, target).square()
-
-
 def _difference(value: Tensor, target: Tensor) -> Tensor:
     if value.shape[1:] != target.shape[1:] or target.shape[0] not in (1, value.shape[0]):
         raise ValueError(f"value and target differ in shape: {tuple(value.shape)} and {tuple(target.shape)}")
-    dtype = torch.promote_types(torch.promote_types(value.dtype, target.dtype), torch.float32)
-    return value.to(dtype) - target.to(dtype)
+    return _at_least_float32(value) - _at_least_float32(target)
+
+
+def _at_least_float32(value: Tensor) -> Tensor:
+    return value.to(torch.promote_types(value.dtype, torch.float32))
 
 
 class PerceptualLoss:
