@@ -12,8 +12,8 @@ PACKAGE = Path(__file__).parents[1] / "src" / "repro"
 # From the bottom up: a module may import only from rows above its own in this table, so modules of one row
 # know nothing of each other.
 LAYERS = [
-    {"files", "blocks", "muon", "widen", "decoding", "provenance"},
-    {"images", "losses", "config", "patterns", "weight_files"},
+    {"files", "blocks", "muon", "widen", "decoding", "provenance", "config"},
+    {"images", "losses", "patterns", "weight_files"},
     {"assets", "degradations", "recipe", "runtime", "hub"},
     {"loss_network", "metrics", "data", "downloads", "run_folder", "transform_nets"},
     {"teachers", "build", "tiles", "datasets"},

@@ -64,8 +64,8 @@ class Judge:
         for image in self.images:
             source = prepare_input(self.recipe, image)
             result = network(source).float()
-            self.loss.set_targets(content=image)
-            values = {name: value.item() for name, value in self.loss(result).items()}
+            terms = self.loss(result, content=image)
+            values = {name: value.item() for name, value in terms.items()}
             values["objective"] = sum(values.values())
             if self.recipe.task == "super-resolution":
                 factor = self.recipe.super_resolution.factor

@@ -1,4 +1,4 @@
-"""The losses of Johnson et al. 2016, sections 3.2 and 3.3, and the object that sums them.
+"""The losses of Johnson et al. 2016, sections 3.2 and 3.3, and the module that sums them.
 
 The functions read like the paper's equations. :class:`PerceptualLoss` adds weights, names and targets.
 """
@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from .config import PRESETS
 
 StyleReduction = Literal["sum", "mean", "relative"]
 PixelError = Literal["squared", "absolute"]
@@ -183,24 +185,46 @@ def _at_least_float32(value: Tensor) -> Tensor:
     return value.to(torch.promote_types(value.dtype, torch.float32))
 
 
-class PerceptualLoss:
+def _to_255(image: Tensor) -> Tensor:
+    return 255 * _at_least_float32(image)
+
+
+_NO_TARGET = "no {0} target: give it in the call, loss(image, {0}=...), or keep it with set_targets({0}=...)"
+
+
+class PerceptualLoss(nn.Module):
     """The weighted objective of Eq. 5, term by named term.
 
-    The terms it returns are already multiplied by their weights; their sum is the objective. One object
-    serves the optimisation baseline and the training of networks, so their objectives can be compared.
+    The terms come multiplied by their weights, so their sum is the objective. The optimization baseline and
+    the training of networks share this module, so their objectives can be compared.
+
+    Targets are constants: no gradient flows into them. Give a target in the call if it changes from batch to
+    batch. Keep it with :meth:`set_targets` if it stays. Kept targets follow ``.to(device)`` and are part of a
+    copy or a pickle. They are not in the ``state_dict``, which is that of the loss network, and they are no
+    buffers, because DistributedDataParallel would replace them by those of process 0.
 
     Args:
-        loss_network: a callable (image, layers) -> {layer: features}, such as
-            :class:`repro.LossNetwork`.
+        loss_network: a callable (image, layers) -> {layer: features}, such as :class:`repro.LossNetwork`.
         content_layers: weight of the feature reconstruction loss at each layer.
         style_layers: weight of the style reconstruction loss at each layer.
-        pixel_weight: weight of the per-pixel loss against the content image, on the 0..255 scale of the loss
-            network.
-        tv_weight: weight of the total variation, which is taken on the 0..255 scale of the loss network
-            where the published weights (1e-6 to 1e-4) belong; the released code has half of the gradient.
+        pixel_weight: weight of the per-pixel loss, on the 0..255 scale of the loss network.
+        tv_weight: weight of the total variation, on the same scale, where the published weights (1e-6 to
+            1e-4) belong.
         style_reduction: see :func:`style_reconstruction_loss`.
         tv_reduction: see :func:`total_variation`.
         pixel_error: see :func:`pixel_loss`.
+
+    Raises:
+        ValueError: there is no term.
+
+    Example:
+        >>> from repro import LossNetwork
+        >>> loss = PerceptualLoss(LossNetwork("pocket"), content_layers={"relu2_2": 1.0})
+        >>> output = torch.rand(2, 3, 32, 32, requires_grad=True)
+        >>> terms = loss(output, content=torch.rand(2, 3, 32, 32))
+        >>> list(terms)
+        ['content/relu2_2']
+        >>> sum(terms.values()).backward()
     """
 
     def __init__(
@@ -214,6 +238,7 @@ class PerceptualLoss:
         tv_reduction: TVReduction = "sum",
         pixel_error: PixelError = "squared",
     ) -> None:
+        super().__init__()
         self.loss_network = loss_network
         self.content_layers = dict(content_layers or {})
         self.style_layers = dict(style_layers or {})
@@ -225,60 +250,157 @@ class PerceptualLoss:
             raise ValueError(
                 "the loss has no term: give content_layers, style_layers, pixel_weight or tv_weight"
             )
+        self.content_image: Tensor | None = None
         self.content_targets: dict[str, Tensor] = {}
         self.style_targets: dict[str, Tensor] = {}
-        self.pixel_target: Tensor | None = None
 
-    @torch.no_grad()
-    def set_targets(self, content: Tensor | None = None, style: Tensor | None = None) -> None:
-        """Compute and keep the targets: features (and pixels) of ``content``, Gram matrices of ``style``.
-
-        Either may be left out to keep the target it had. Each pass through the loss network stops at the
-        deepest layer that it needs.
+    @classmethod
+    def from_preset(
+        cls,
+        preset: str,
+        task: str,
+        loss_network: Callable[[Tensor, list[str]], Mapping[str, Tensor]],
+    ) -> PerceptualLoss:
+        """Return the loss of a preset, with its layers, weights and reductions.
 
         Args:
-            content: (N, 3, H, W) in [0, 1].
-            style: (1, 3, H', W') in [0, 1], of any size, as the shape of Gram matrices does not depend on it.
-        """
-        if content is not None:
-            layers = list(self.content_layers)
-            self.content_targets = dict(self.loss_network(content, layers)) if layers else {}
-            self.pixel_target = content.clone() if self.pixel_weight else None
-        if style is not None:
-            layers = list(self.style_layers)
-            features = self.loss_network(style, layers) if layers else {}
-            self.style_targets = {layer: gram_matrix(features[layer]) for layer in layers}
-
-    def __call__(self, image: Tensor) -> dict[str, Tensor]:
-        """Return the weighted terms at ``image``, (N, 3, H, W) in [0, 1], as scalars by name.
-
-        Names are ``content/<layer>``, ``style/<layer>``, ``pixel`` and ``tv``.
+            preset: "paper", "reference" or "modern"; see :mod:`repro.config`.
+            task: "style" or "super-resolution".
+            loss_network: with the layers of the preset.
 
         Raises:
-            RuntimeError: a target that is needed was not set.
+            ValueError: ``preset`` or ``task`` is unknown.
+
+        Example:
+            >>> from repro import LossNetwork
+            >>> loss = PerceptualLoss.from_preset("modern", "style", LossNetwork("pocket"))
+            >>> loss.content_layers, loss.tv_weight
+            ({'relu3_3': 1.0}, 1e-06)
         """
-        for kind, layers, targets in (
-            ("content", self.content_layers, self.content_targets),
-            ("style", self.style_layers, self.style_targets),
-        ):
-            if layers and not targets:
-                raise RuntimeError(f"no {kind} target: call set_targets({kind}=...) first")
-        if self.pixel_weight and self.pixel_target is None:
-            raise RuntimeError("no content target: call set_targets(content=...) first")
+        if preset not in PRESETS:
+            raise ValueError(f"preset: expected one of {', '.join(PRESETS)}, got {preset!r}")
+        tasks = {"style": PRESETS[preset].style, "super-resolution": PRESETS[preset].super_resolution}
+        if task not in tasks:
+            raise ValueError(f"task: expected one of {', '.join(tasks)}, got {task!r}")
+        return cls(loss_network, **tasks[task].loss.arguments())
+
+    def set_targets(self, content: Tensor | None = None, style: Tensor | None = None) -> None:
+        """Keep targets for the calls to come. One that is left out stays as it is.
+
+        Args:
+            content: (N, 3, H, W) in [0, 1], of the shape of the images to come.
+            style: (1, 3, H', W') in [0, 1], of any size, as the shape of Gram matrices does not depend on it.
+
+        Example:
+            >>> from repro import LossNetwork
+            >>> loss = PerceptualLoss(LossNetwork("pocket"), style_layers={"relu1_2": 5.0})
+            >>> loss.set_targets(style=torch.rand(1, 3, 48, 64))
+            >>> list(loss(torch.rand(2, 3, 32, 32)))
+            ['style/relu1_2']
+        """
+        if content is not None:
+            self.content_image = content.detach().clone()
+            self.content_targets = self._features(self.content_image)
+        if style is not None:
+            self.style_targets = self._grams(style)
+
+    def forward(
+        self, image: Tensor, content: Tensor | None = None, style: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Return the weighted terms at ``image`` as scalars by name.
+
+        Names are ``content/<layer>``, ``style/<layer>``, ``pixel`` and ``tv``. A target for which the loss
+        has no term is not looked at.
+
+        Args:
+            image: (N, 3, H, W) in [0, 1].
+            content: target of the content and pixel terms, of the shape of ``image``; default the kept one.
+            style: target of the style terms, (1, 3, H', W') or (N, 3, H', W'); default the kept one.
+
+        Raises:
+            RuntimeError: a target is needed, was not given and is not kept.
+            ValueError: the content target, given or kept, differs from ``image`` in shape.
+        """
+        content_image, content_targets = self._content(image, content)
+        style_targets = self._style(style)
         layers = list(dict.fromkeys([*self.content_layers, *self.style_layers]))
         features = self.loss_network(image, layers) if layers else {}
         terms = {}
         for layer, weight in self.content_layers.items():
-            error = feature_reconstruction_loss(features[layer], self.content_targets[layer])
+            error = feature_reconstruction_loss(features[layer], content_targets[layer])
             terms[f"content/{layer}"] = weight * error
         for layer, weight in self.style_layers.items():
-            error = style_reconstruction_loss(
-                gram_matrix(features[layer]), self.style_targets[layer], self.style_reduction
-            )
+            gram = gram_matrix(features[layer])
+            error = style_reconstruction_loss(gram, style_targets[layer], self.style_reduction)
             terms[f"style/{layer}"] = weight * error
         if self.pixel_weight:
-            error = pixel_loss(255 * image, 255 * self.pixel_target, self.pixel_error)
+            error = pixel_loss(_to_255(image), _to_255(content_image), self.pixel_error)
             terms["pixel"] = self.pixel_weight * error
         if self.tv_weight:
-            terms["tv"] = self.tv_weight * total_variation(image * 255, self.tv_reduction)
+            terms["tv"] = self.tv_weight * total_variation(_to_255(image), self.tv_reduction)
         return terms
+
+    def _content(self, image: Tensor, content: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the content image and its features, given or kept, where a term needs them."""
+        if not (self.content_layers or self.pixel_weight):
+            return image, {}
+        if content is not None:
+            if content.shape != image.shape:
+                raise ValueError(
+                    f"content: expected the shape of image, {tuple(image.shape)}, got {tuple(content.shape)}"
+                )
+            content = content.detach()
+            return content, self._features(content)
+        if self.content_image is None:
+            raise RuntimeError(_NO_TARGET.format("content"))
+        if self.content_image.shape != image.shape:
+            raise ValueError(
+                f"image has shape {tuple(image.shape)}, but the kept content target has "
+                f"{tuple(self.content_image.shape)}: give the image's own in the call, "
+                "loss(image, content=...), or keep another with set_targets(content=...)"
+            )
+        return self.content_image, self.content_targets
+
+    def _style(self, style: Tensor | None) -> dict[str, Tensor]:
+        """Return the Gram matrices of the style image, given or kept, where a term needs them."""
+        if style is not None:
+            return self._grams(style)
+        if self.style_layers and not self.style_targets:
+            raise RuntimeError(_NO_TARGET.format("style"))
+        return self.style_targets
+
+    @torch.no_grad()
+    def _features(self, content: Tensor) -> dict[str, Tensor]:
+        layers = list(self.content_layers)
+        return dict(self.loss_network(content, layers)) if layers else {}
+
+    @torch.no_grad()
+    def _grams(self, style: Tensor) -> dict[str, Tensor]:
+        layers = list(self.style_layers)
+        features = self.loss_network(style.detach(), layers) if layers else {}
+        return {layer: gram_matrix(features[layer]) for layer in layers}
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> PerceptualLoss:
+        """Do to the kept targets what ``.to()``, ``.cuda()``, ``.double()`` and the like do to the module."""
+        super()._apply(fn, recurse)
+        if self.content_image is not None:
+            self.content_image = fn(self.content_image)
+        self.content_targets = {layer: fn(target) for layer, target in self.content_targets.items()}
+        self.style_targets = {layer: fn(target) for layer, target in self.style_targets.items()}
+        return self
+
+    def extra_repr(self) -> str:
+        lines = []
+        if self.content_layers:
+            lines.append(f"content_layers={self.content_layers}")
+        if self.style_layers:
+            lines.append(f"style_layers={self.style_layers}, style_reduction={self.style_reduction!r}")
+        if self.pixel_weight:
+            lines.append(f"pixel_weight={self.pixel_weight}, pixel_error={self.pixel_error!r}")
+        if self.tv_weight:
+            lines.append(f"tv_weight={self.tv_weight}, tv_reduction={self.tv_reduction!r}")
+        if self.content_image is not None:
+            lines.append(f"kept content: {tuple(self.content_image.shape)}")
+        if self.style_targets:
+            lines.append(f"kept style: {', '.join(self.style_targets)}")
+        return "\n".join(lines)

@@ -176,8 +176,7 @@ class Trainer:
         image = image.contiguous(memory_format=self.layout)
         output = self.network(prepare_input(self.recipe, image))
         with self.accelerator.autocast():
-            self.loss.set_targets(content=image)
-            terms = self.loss(output)
+            terms = self.loss(output, content=image)
         total = sum(terms.values())
         names_of_terms = [*terms, "total"]
         values = torch.stack([*terms.values(), total]).detach().tolist()

@@ -166,8 +166,7 @@ def _ends(
     rows = []
     for content in held_out:
         result = network(content)
-        loss.set_targets(content=content)
-        terms = {name: value.item() for name, value in loss(result).items()}
+        terms = {name: value.item() for name, value in loss(result, content=content).items()}
         own, known = judge(result, list(CONTENT_LAYERS)), judge(content, list(CONTENT_LAYERS))
         distances = {
             layer: feature_reconstruction_loss(own[layer], known[layer]).item() for layer in CONTENT_LAYERS
