@@ -1,5 +1,6 @@
 """`repro stylize`, `upscale` and `styles` end to end: files, formats, names, errors among many."""
 
+import os
 import subprocess
 import sys
 
@@ -257,3 +258,19 @@ def test_styles_are_listed_and_shown_on_a_photo(run, photo, style, tmp_path):
     code, output, errors = run("styles")
     assert code == 0
     assert len(output.splitlines()) == len(shipped("style"))
+
+
+@pytest.mark.parametrize(
+    ("said", "count"),
+    [({}, "3000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
+    ids=["nothing said", "count", "policy"],
+)
+def test_threads_soon_sleep_unless_the_environment_says_how_they_wait(said, count):
+    """PyTorch reads it when it is loaded, so it has to be said before."""
+    code = (
+        "import os, sys; from repro import cli; loaded = 'torch' in sys.modules; "
+        "cli.app = lambda: print(loaded, os.environ.get('GOMP_SPINCOUNT')); cli.main()"
+    )
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("GOMP", "OMP"))}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=inherited | said)
+    assert done.stdout.split() == ["False", count], done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tomllib
 
@@ -13,6 +14,10 @@ __all__ = ["app", "application", "experiments", "machine", "main", "optimization
 
 def main() -> None:
     """Run the command; a foreseeable error is one line on stderr and exit code 2."""
+    if "OMP_WAIT_POLICY" not in os.environ:
+        # Read when PyTorch is loaded: how long threads spin while they wait for each other. Beside other work
+        # that is the time of those that they wait for. The Makefile says the same to what it starts.
+        os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     try:
         _run()
     except KeyboardInterrupt:  # while PyTorch is imported; after that it is Typer's
