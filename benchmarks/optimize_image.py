@@ -14,12 +14,13 @@ from pathlib import Path
 import torch
 from train_step import random_vgg
 
-from repro.assets import find_loss_weights, photo
-from repro.files import atomic_path
+from repro.atomic_files import atomic_path
 from repro.loss_network import LossNetwork
 from repro.optimize_image import transfer_style
 from repro.patterns import draw
-from repro.provenance import provenance
+from repro.sample_photos import photo
+from repro.training.provenance import provenance
+from repro.vgg_weights import find_loss_weights
 
 
 class Timed:

@@ -10,12 +10,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from repro.data import data_hash, list_photos
-from repro.files import atomic_path
-from repro.provenance import provenance
-from repro.recipe import Recipe, load_recipe
-from repro.runtime import default_precision
-from repro.train import train
+from repro.atomic_files import atomic_path
+from repro.training import train
+from repro.training.data import data_hash, list_photos
+from repro.training.provenance import provenance
+from repro.training.recipe import Recipe, load_recipe
+from repro.training.runtime import default_precision
 
 STYLES = ("stained_glass", "brush_strokes")
 OPTIMIZERS = (("adam", 1e-3), ("adam", 2e-3), ("muon", 2e-3))

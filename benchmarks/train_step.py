@@ -17,15 +17,15 @@ from pathlib import Path
 import torch
 from plain import sr_step, style_step
 
-from repro.assets import save_weights
-from repro.files import atomic_path
-from repro.images import save_image
-from repro.loss_network import BLOCKS
-from repro.provenance import provenance
-from repro.recipe import load_recipe
-from repro.run_folder import RunFolder
-from repro.runtime import default_precision
-from repro.train import Trainer
+from repro.atomic_files import atomic_path
+from repro.picture_files import save_image
+from repro.pretrained import save_weights
+from repro.training.provenance import provenance
+from repro.training.recipe import load_recipe
+from repro.training.run_folder import RunFolder
+from repro.training.runtime import default_precision
+from repro.training.trainer import Trainer
+from repro.vgg_weights import BLOCKS
 
 
 def random_vgg() -> dict[str, torch.Tensor]:

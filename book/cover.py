@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 
 import repro
-from repro.assets import photo
 from repro.images import center_crop
+from repro.sample_photos import photo
 
 ROWS = {
     "astronaut": ("stained_glass", "starry_night", "brush_strokes"),

@@ -20,11 +20,11 @@ from pathlib import Path
 
 import torch
 
+from repro.errors import TrainingStopped
 from repro.loss_network import LossNetwork
-from repro.recipe import from_dict
-from repro.run_folder import RunFolder
-from repro.train import train
-from repro.trainer import TrainingStopped
+from repro.training import train
+from repro.training.recipe import from_dict
+from repro.training.run_folder import RunFolder
 
 KILLS = 20
 
@@ -59,7 +59,7 @@ def fork(recipe, photos, folder, stop_at=None, **environment):
 
 
 def stop_when_reading(index):
-    from repro.data import RandomCrops
+    from repro.training.data import RandomCrops
 
     draw = RandomCrops.draw
 

@@ -2,8 +2,7 @@
 
 import torch
 
-from repro.build import build_network, save_network
-from repro.recipe import load_recipe
+from repro.training.recipe import build_network, load_recipe, save_network
 
 SMALL = {"network.width": 0.1, "network.num_blocks": 1}
 

@@ -13,12 +13,13 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from repro import assets, cli, images
-from repro.config import REFERENCE, STYLE_LAYERS
+from repro import cli, images
 from repro.optimize_image import OptimizedImage
-from repro.recipe import load_recipe
-from repro.runtime import default_precision
-from repro.train import train
+from repro.presets import REFERENCE, STYLE_LAYERS
+from repro.training import train
+from repro.training.recipe import load_recipe
+from repro.training.runtime import default_precision
+from repro.vgg_weights import find_loss_weights
 
 
 def repro(*arguments, **kwargs):
@@ -99,7 +100,7 @@ def test_info_keeps_a_long_path_on_one_line_in_a_narrow_terminal(tmp_path):
     assert result.returncode == 0, result.stderr
     shown = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
     assert shown["cache"] == str(cache)
-    assert shown["pocket"].startswith(f"{assets.find_loss_weights('pocket')} (relu")
+    assert shown["pocket"].startswith(f"{find_loss_weights('pocket')} (relu")
 
 
 def test_auto_takes_vgg16_where_it_is_and_says_which_layers(photo, tmp_path, vgg16_file, monkeypatch):

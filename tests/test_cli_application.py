@@ -11,8 +11,9 @@ from PIL import Image
 
 import repro
 from repro import cli
-from repro.hub import shipped
-from repro.images import load_image, load_picture, resize, save_image, to_array
+from repro.images import resize, to_array
+from repro.picture_files import load_image, load_picture, save_image
+from repro.pretrained import shipped
 from small_networks import sr_recipe, style_recipe, write
 
 

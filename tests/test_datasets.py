@@ -18,9 +18,11 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
-from repro import data, datasets, downloads
-from repro.assets import AssetError, cache_dir
-from repro.files import sha256
+from repro import datasets, downloads
+from repro.atomic_files import sha256
+from repro.downloads import cache_dir
+from repro.errors import AssetError
+from repro.training import data
 
 HTML = b"<!DOCTYPE html><html><body>Please log in</body></html>"
 FRAGMENT = b"<p>Please log in</p>"
@@ -460,3 +462,12 @@ def test_nothing_is_downloaded_if_one_name_is_unknown(server, publish):
     assert result.returncode == 2
     assert result.stderr.startswith("repro: unknown data set 'imagenet'; known: coco2014")
     assert server.requests == []
+
+
+def test_cache_dir_follows_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("REPRO_CACHE", str(tmp_path / "mine"))
+    assert cache_dir() == tmp_path / "mine"
+    monkeypatch.setenv("REPRO_CACHE", "~/there")
+    assert "~" not in str(cache_dir())
+    monkeypatch.delenv("REPRO_CACHE")
+    assert cache_dir().name == "repro"

@@ -13,9 +13,10 @@ import pytest
 import torch
 
 from repro import StyleTransferNet, SuperResolutionNet, cli, export
-from repro.export import ExportError, export_onnx
-from repro.hub import describe
-from repro.pretrained import load_network
+from repro.errors import ExportError
+from repro.export import export_onnx
+from repro.pretrained import describe
+from repro.transform_nets import load_network
 from small_networks import style_recipe, write
 
 SMALL = {"width": 0.1, "num_blocks": 1}

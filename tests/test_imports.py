@@ -12,15 +12,11 @@ PACKAGE = Path(__file__).parents[1] / "src" / "repro"
 # From the bottom up: a module may import only from rows above its own in this table, so modules of one row
 # know nothing of each other.
 LAYERS = [
-    {"files", "blocks", "muon", "widen", "decoding", "provenance", "config"},
-    {"images", "losses", "patterns", "weight_files"},
-    {"assets", "degradations", "recipe", "runtime", "hub"},
-    {"loss_network", "metrics", "data", "downloads", "run_folder", "transform_nets"},
-    {"teachers", "build", "tiles", "datasets"},
-    {"evaluation", "pretrained"},
-    {"trainer"},
-    {"optimize_image", "train", "distill", "inference", "export"},
-    {"figures"},
+    {"atomic_files", "blocks", "devices", "errors", "images", "patterns", "presets"},
+    {"degradations", "downloads", "losses", "picture_files", "pretrained", "sample_photos"},
+    {"datasets", "metrics", "style_pictures", "transform_nets", "vgg_weights"},
+    {"loss_network", "export", "tiles"},
+    {"figures", "inference", "optimize_image", "training"},
     {"experiments"},
     {"cli"},
 ]
@@ -62,10 +58,11 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if unit(path) not in {"_
         ("import torch", "repro", set()),
         ("import repro.images as images", "repro", {"images"}),
         ("from repro.losses import gram_matrix", "repro", {"losses"}),
-        ("from . import assets, images", "repro", {"assets", "images"}),
-        ("from ..data import crop", "repro.experiments", {"data"}),
+        ("from . import blocks, images", "repro", {"blocks", "images"}),
+        ("from ..images import resize", "repro.experiments", {"images"}),
+        ("from ...images import resize", "repro.experiments.support", {"images"}),
         ("from .canvas import grid", "repro.patterns", {"patterns"}),
-        ("def f():\n    from repro import train", "repro", {"train"}),
+        ("def f():\n    from repro import training", "repro", {"training"}),
         ("import repro", "repro", {"repro"}),
     ],
 )

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 import repro
-from repro.assets import AssetError
+from repro.errors import AssetError
 from repro.images import match_histograms, resize, rgb_to_ycbcr, ycbcr_to_rgb
 from repro.inference import _network, network_name
-from repro.pretrained import load_network
+from repro.transform_nets import load_network
 from small_networks import sr_recipe, style_recipe, write
 
 

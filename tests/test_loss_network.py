@@ -5,17 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from repro import assets
-from repro.loss_network import (
-    CAFFE,
-    CHANNELS,
-    LAYERS,
-    TORCHVISION,
-    VARIANTS,
-    LossNetwork,
-    available_layers,
-    resolve_auto,
-)
+from repro.downloads import cache_dir
+from repro.loss_network import CAFFE, TORCHVISION, VARIANTS, LossNetwork, available_layers, resolve_auto
+from repro.pretrained import save_weights
+from repro.vgg_weights import _CACHE_NAME, CHANNELS, LAYERS, convolutions, find_loss_weights
 from tiny_vgg import WIDTHS, network, tensors, write
 
 # torchvision's layout: M is a pooling.
@@ -39,10 +32,10 @@ def _plain_vgg(pool=nn.MaxPool2d):
 
 
 def _converted(name, caffe):
-    index = assets._FEATURES_INDEX
-    state = {f"features.{index[key[:7]]}{key[7:]}": value for key, value in tensors().items()}
-    path = assets.cache_dir() / f"{assets._CACHE_NAME[name]}.safetensors"
-    assets.save_weights(assets.convolutions(state, caffe), path, {})
+    index = dict(zip(LAYERS, (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28), strict=True))
+    state = {f"features.{index[f'relu{key[4:7]}']}{key[7:]}": value for key, value in tensors().items()}
+    path = cache_dir() / f"{_CACHE_NAME[name]}.safetensors"
+    save_weights(convolutions(state, caffe), path, {})
     return LossNetwork(name)
 
 
@@ -142,7 +135,7 @@ def test_a_head_is_applied_after_the_layer():
     weights = tensors("relu2_2")
     weights["head1_2.weight"], weights["head1_2.bias"] = torch.randn(9, 4, 1, 1), torch.randn(9)
     weights["head2_2.weight"], weights["head2_2.bias"] = torch.randn(11, 5, 1, 1), torch.randn(11)
-    assets.save_weights(weights, assets.cache_dir() / "vgg16_caffe.safetensors", {})
+    save_weights(weights, cache_dir() / "vgg16_caffe.safetensors", {})
     image = torch.rand(1, 3, 12, 12)
     headed = LossNetwork("vgg16")(image)
     assert list(headed) == ["relu1_2", "relu2_2"]
@@ -199,7 +192,7 @@ def test_the_real_weights(vgg16_file, monkeypatch, astronaut):
 
 
 def test_pocket_has_the_channels_of_vgg16(astronaut):
-    if assets.find_loss_weights("pocket") is None:
+    if find_loss_weights("pocket") is None:
         pytest.skip("src/repro/weights/pocket.safetensors is not there")
     pocket = LossNetwork("pocket")
     for layer, value in pocket(astronaut).items():

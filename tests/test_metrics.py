@@ -1,6 +1,7 @@
 """PSNR, SSIM and LPIPS against known answers, scikit-image, formulas and published bicubic rows."""
 
 import math
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -9,10 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
-from torchvision.models import AlexNet_Weights, alexnet
+from torchvision.models import AlexNet_Weights
+from torchvision.models import alexnet as torchvision_alexnet
 
-from repro.images import load_image, resize
-from repro.metrics import evaluate_sr, lpips, lpips_network, psnr, ssim, to_y
+from repro.errors import AssetError
+from repro.images import resize
+from repro.metrics import alexnet, evaluate_sr, find_alexnet, lpips, lpips_network, psnr, ssim, to_y
+from repro.picture_files import load_image
 
 
 def grey(level, size=32):
@@ -144,7 +148,7 @@ def lpips_by_hand(a, b):
     """The formula of Zhang et al. 2018, written out with torchvision's own AlexNet."""
     state = lpips_network().state_dict()
     heads = [value for name, value in state.items() if ".lin" in name]
-    features = alexnet(weights=AlexNet_Weights.IMAGENET1K_V1).features.eval()
+    features = torchvision_alexnet(weights=AlexNet_Weights.IMAGENET1K_V1).features.eval()
     shift = torch.tensor([-0.030, -0.088, -0.188]).view(3, 1, 1)
     scale = torch.tensor([0.458, 0.448, 0.450]).view(3, 1, 1)
     x, y = (((2 * image - 1) - shift) / scale for image in (a, b))
@@ -236,3 +240,19 @@ def test_greyscale_original_compared_as_it_is_gives_the_published_set14_row(test
         25.99, abs=0.02
     )  # 25.99 / 0.7023 in SelfExSR's table; 25.99 in the paper's
     assert mean_ssim == pytest.approx(0.7023, abs=0.0005)
+
+
+def test_alexnet_offline_is_one_line(monkeypatch):
+    def refuse(self, **options):
+        raise URLError(OSError("Name or service not known"))
+
+    monkeypatch.setattr(AlexNet_Weights, "get_state_dict", refuse)
+    assert find_alexnet() is None
+    with pytest.raises(AssetError, match=r"LPIPS: could not download .*Name or service not known") as error:
+        alexnet()
+    assert "\n" not in str(error.value)
+
+
+def test_alexnet_that_is_here_is_not_downloaded(lpips_is_here, monkeypatch):
+    monkeypatch.setattr(AlexNet_Weights, "get_state_dict", None)
+    assert alexnet() == find_alexnet()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from repro.hub import card, shipped
+from repro.pretrained import card, shipped
 
 BOOK = Path(__file__).parents[1] / "book"
 

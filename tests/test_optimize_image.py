@@ -6,7 +6,6 @@ import pytest
 import torch
 
 import tiny_vgg
-from repro.config import PAPER, REFERENCE
 from repro.losses import (
     PerceptualLoss,
     feature_reconstruction_loss,
@@ -21,6 +20,7 @@ from repro.optimize_image import (
     transfer_style,
     white_noise,
 )
+from repro.presets import PAPER, REFERENCE
 
 
 def _distance_to(target):

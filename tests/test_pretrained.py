@@ -1,218 +1,287 @@
-"""A trained network becomes a file with a card and comes back from it; what is damaged is named."""
+"""Networks are saved, published and loaded by name, folder and identifier; what does not fit is named."""
 
+import hashlib
 import json
-import shutil
-from pathlib import Path
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from huggingface_hub import HfApi, ModelCard
+from safetensors.torch import save_file
 
-import repro
-from repro.assets import PAINTINGS, AssetError, digest, photo, photo_files
-from repro.build import load_style
-from repro.images import center_crop, fingerprint, load_image, same_fingerprint, save_image
-from repro.pretrained import HISTORY_ROWS, card, load_network, origin, publish, shipped
-from repro.recipe import from_dict, load_recipe
-from repro.run_folder import RunFolder
-from repro.train import train
-from repro.weight_files import read_weights
-from small_networks import write
+from repro import StyleTransferNet, SuperResolutionNet
+from repro.errors import AssetError
+from repro.pretrained import digest, find_file, read_weights, save_weights, shipped
+from repro.transform_nets import load_network
+from small_networks import sr_recipe, style_recipe, write
 
-WEIGHTS = Path(repro.__file__).parent / "weights"
-SMALL = {"network.width": 0.1, "network.num_blocks": 1, "training.size": 32, "training.steps": 4}
+NETWORKS = {
+    "style": lambda: StyleTransferNet(norm="instance", padding="reflect", width=0.1, num_blocks=1),
+    "x8": lambda: SuperResolutionNet(8, norm="none", output="residual", width=0.1, num_blocks=1),
+}
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A finished run of four steps."""
-    overrides = {**SMALL, "loss_network": "pocket", "style.picture": "kelim", "style.size": 32, "name": "rug"}
-    recipe = load_recipe("style", "smoke", overrides)
-    folder = tmp_path_factory.mktemp("runs") / "rug"
-    return train(recipe, photo_files(), folder, precision="no", progress=False)
+def assert_same(first, second):
+    assert type(first) is type(second)
+    assert first.output == second.output
+    assert first.factor == second.factor
+    assert first.state_dict().keys() == second.state_dict().keys()
+    for key, value in first.state_dict().items():
+        assert torch.equal(value, second.state_dict()[key]), key
 
 
-def test_a_run_is_published_and_loaded_again(run, tmp_path):
-    path = publish(run.folder, tmp_path)
-    assert path == tmp_path / "rug.safetensors"
-    for suffix in (".safetensors", ".json", ".jpg"):  # it may be the style picture
-        there = tmp_path / suffix / f"rug{suffix}"
-        there.parent.mkdir()
-        there.write_bytes(b"mine")
-        with pytest.raises(FileExistsError, match=rf"rug{suffix} exists; give another folder or --overwrite"):
-            publish(run.folder, there.parent)
-        assert [file.read_bytes() for file in there.parent.iterdir()] == [b"mine"]
-        assert publish(run.folder, there.parent, overwrite=True).is_file()
-    image = torch.rand(1, 3, 40, 52, generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_what_was_saved_is_loaded_with_its_options(kind, tmp_path, astronaut):
+    network = NETWORKS[kind]()
+    network.save_pretrained(tmp_path / "saved")
+    names = {file.name for file in (tmp_path / "saved").iterdir()}
+    assert names == {"model.safetensors", "config.json", "README.md"}
+    loaded = type(network).from_pretrained(tmp_path / "saved")
+    assert_same(loaded, network)
+    assert not loaded.training
+    assert loaded.recipe is None
+    assert_same(load_network(tmp_path / "saved" / "model.safetensors"), network)
+    page = (tmp_path / "saved" / "README.md").read_text()
+    assert f'{type(network).__name__}.from_pretrained("owner/name")' in page
+    assert "pip install https://github.com/perceptual-losses/repro/archive/main.zip" in page
+    assert "license" not in page  # whoever trained it says
     with torch.no_grad():
-        best, published = load_network(run.folder)(image), load_network(path)(image)
-    assert best.shape == published.shape == image.shape
-    assert (best - published).abs().max() < 2e-3  # float16
-    assert not load_network(path).training
-    assert {tensor.dtype for tensor in load_file(path).values()} == {torch.float16}
+        photo = astronaut[..., :24, :24]
+        assert torch.equal(loaded(photo), network.eval()(photo))
 
 
-def test_the_card_says_how_it_was_made(run, tmp_path):
-    written = json.loads(publish(run.folder, tmp_path).with_suffix(".json").read_text())
-    tensors = load_file(tmp_path / "rug.safetensors")
-    assert written["weights_digest"] == digest(tensors)
-    assert written["parameters"] == sum(value.numel() for value in tensors.values())
-    assert written["recipe"]["training"]["steps"] == 4
-    assert written["photos"] == {"training": 3, "held_out": 2, "sha256": written["photos"]["sha256"]}
-    assert written["loss_network"]["name"] == "pocket"
-    assert written["evaluation"]["objective"] == min(written["evaluations"]["objective"])
-    assert written["history"]["step"] == [1, 2, 3, 4]
-    assert len(written["history"]["total"]) == 4 <= HISTORY_ROWS
-    assert written["style"] == {"title": "Kelim", "author": "drawn by this project", "licence": "MIT"}
-    assert written["licence"] is None
-    thumbnail = load_image(tmp_path / "rug.jpg")
-    with torch.no_grad():
-        result = load_network(run.folder)(center_crop(photo("astronaut"), 256)).clamp(0, 1)
-    assert (thumbnail - result).abs().mean() < 0.02  # JPEG
-    assert str(run.folder.parent) not in json.dumps(written)
+def test_a_trained_network_keeps_its_recipe(tmp_path):
+    recipe = style_recipe("rug")
+    first = StyleTransferNet.from_pretrained(write(recipe, tmp_path / "rug.safetensors"))
+    assert first.recipe == json.loads(json.dumps(recipe.to_dict()))
+    first.save_pretrained(tmp_path / "saved")
+    second = StyleTransferNet.from_pretrained(str(tmp_path / "saved"))
+    assert second.recipe == first.recipe
+    assert_same(first, second)
+    assert '"picture": "kelim"' in (tmp_path / "saved" / "README.md").read_text()
 
 
-def test_the_best_weights_are_published_not_the_last(run, tmp_path):
-    folder = tmp_path / "run"
-    shutil.copytree(run.folder, folder)
-    recipe = from_dict(RunFolder(folder).description()["recipe"])
-    write(recipe, folder / "model.safetensors", seed=1)
-    published, best = load_file(publish(folder, tmp_path)), load_file(folder / "best.safetensors")
-    assert all(torch.equal(published[key], value.half()) for key, value in best.items())
+def test_what_is_given_away_names_no_folder_of_the_machine(tmp_path):
+    recipe = style_recipe("rug")
+    style = replace(recipe.style, picture=str(tmp_path / "somebody" / "drawing.jpg"))
+    recipe = replace(recipe, style=style, start_from=str(tmp_path / "somebody" / "first"))
+    network = StyleTransferNet.from_pretrained(write(recipe, tmp_path / "rug.safetensors"))
+    network.save_pretrained(tmp_path / "saved")
+    for file in (tmp_path / "saved").iterdir():
+        assert b"somebody" not in file.read_bytes(), file.name
+    kept = StyleTransferNet.from_pretrained(tmp_path / "saved").recipe
+    assert (kept["style"]["picture"], kept["start_from"]) == ("drawing.jpg", "first")
 
 
-def test_steps_of_a_network_of_several_rounds_are_those_of_all_rounds():
-    several = [name for name in shipped() if card(name)["started_from"]]
-    assert several
-    for name in several:
-        assert origin(name)["steps"] == card(name)["steps"] + card(name)["started_from"]["steps"]
+def test_half_precision_is_loaded_as_float32(tmp_path):
+    tensors, metadata = read_weights(write(style_recipe(), tmp_path / "full.safetensors"))
+    halves = {key: value.half() for key, value in tensors.items()}
+    save_weights(halves, tmp_path / "half.safetensors", {"recipe": metadata["recipe"]})
+    network = StyleTransferNet.from_pretrained(tmp_path / "half.safetensors")
+    assert {value.dtype for value in network.state_dict().values()} == {torch.float32}
 
 
-def test_of_a_style_picture_only_the_name_is_published(tmp_path):
-    picture = tmp_path / "drawing.png"
-    save_image(torch.rand(1, 3, 40, 40), picture)
-    overrides = {**SMALL, "loss_network": "pocket", "style.picture": str(picture), "style.size": 32}
-    recipe = load_recipe("style", "smoke", overrides)
-    train(recipe, photo_files(), tmp_path / "run", precision="no", progress=False)
-    path = publish(tmp_path / "run", tmp_path / "networks", licence="CC0")
-    written = path.with_suffix(".json").read_text()
-    assert json.loads(written)["style"] == {"title": "drawing.png"}
-    assert json.loads(written)["licence"] == "CC0"
-    assert load_network(path).recipe["style"]["picture"] == "drawing.png"
-    assert str(tmp_path) not in written and str(tmp_path) not in path.read_bytes().decode("latin-1")
+def test_a_network_of_the_other_kind_is_refused(tmp_path):
+    path = write(sr_recipe(), tmp_path / "x4.safetensors")
+    with pytest.raises(ValueError, match="holds a SuperResolutionNet, not a StyleTransferNet"):
+        StyleTransferNet.from_pretrained(path)
 
 
-def test_a_run_starts_from_a_trained_network_and_its_card_says_so(run, tmp_path):
-    overrides = {
-        **SMALL,
-        "loss_network": "pocket",
-        "style.picture": "stained_glass",
-        "style.size": 32,
-        "name": "window",
-        "start_from": str(run.folder),
-        "training.learning_rate": 1e-12,
-    }
-    folder = tmp_path / "window"
-    train(load_recipe("style", "smoke", overrides), photo_files(), folder, precision="no", progress=False)
-    first, second = (load_network(path).state_dict() for path in (run.folder, folder))
-    for key in first:
-        torch.testing.assert_close(first[key], second[key], rtol=0, atol=1e-9)
-    written = json.loads(publish(folder, tmp_path).with_suffix(".json").read_text())
-    best = json.loads(publish(run.folder, tmp_path).with_suffix(".json").read_text())["steps"]
-    assert written["started_from"] == {"network": "rug", "weights": digest(first), "steps": best}
-    assert written["recipe"]["start_from"] == "rug"
-    assert str(tmp_path) not in json.dumps(written)
-    assert origin(folder)["steps"] == best + written["steps"]
-    assert origin(tmp_path / "window.safetensors")["steps"] is None
-
-    assert origin(tmp_path / "rug.safetensors")["network"] == "rug.safetensors"
-
-    overrides |= {"network.width": 0.05, "name": "narrower"}
-    with pytest.raises(AssetError, match=r"rug: layers\..* has shape"):
-        train(load_recipe("style", "smoke", overrides), photo_files(), tmp_path / "narrower", progress=False)
-    overrides |= {"start_from": "nothing"}
-    with pytest.raises(ValueError, match="nothing: no file, no run"):
-        train(load_recipe("style", "smoke", overrides), photo_files(), tmp_path / "narrower", progress=False)
-    assert not (tmp_path / "narrower").exists()
+def _without(tensors, key):
+    return {name: value for name, value in tensors.items() if name != key}
 
 
-def test_a_long_history_is_thinned(run, tmp_path):
-    folder = RunFolder(tmp_path / "long")
-    folder.create(RunFolder(run.folder).description())
-    for name in ("best.safetensors", "model.safetensors"):
-        (folder.path / name).write_bytes((run.folder / name).read_bytes())
-    for step in range(1, 1001):
-        folder.log({"step": step, "seconds": float(step), "train": {"total": 1 / step}})
-    folder.log({"step": 1000, "seconds": 1000.0, "evaluation": {"objective": 1.0}})
-    folder.close()
-    written = json.loads(publish(folder.path, tmp_path).with_suffix(".json").read_text())
-    assert written["history"]["step"] == list(range(1, 1001, 5))
-    assert len(written["history"]["step"]) == HISTORY_ROWS
+def _with(tensors, key, value):
+    return {**tensors, key: value}
 
 
-def test_a_run_that_has_not_finished_is_not_published(run, tmp_path):
-    folder = RunFolder(tmp_path / "half")
-    folder.create(RunFolder(run.folder).description())
-    with pytest.raises(FileNotFoundError, match="has not finished"):
-        publish(folder.path, tmp_path)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: _without(t, "layers.conv.conv.bias"), "has no layers.conv.conv.bias"),
+        (lambda t: _with(t, "more", torch.zeros(1)), "has an unknown more"),
+        (
+            lambda t: _with(t, "layers.output.conv.bias", torch.zeros(4)),
+            r"layers.output.conv.bias has shape \(4,\), expected \(3,\)",
+        ),
+        (
+            lambda t: _with(t, "layers.output.conv.bias", torch.tensor([0.0, float("nan"), 0.0])),
+            "layers.output.conv.bias holds values that are not finite",
+        ),
+        (
+            lambda t: _with(t, "layers.output.conv.bias", torch.tensor([0.0, -20000.0, 0.0])),
+            "layers.output.conv.bias holds 2e\\+04, more than any trained weight",
+        ),
+        (
+            lambda t: _with(t, "layers.output.conv.bias", torch.zeros(3, dtype=torch.int64)),
+            "layers.output.conv.bias is torch.int64, expected torch.float32",
+        ),
+        (
+            lambda t: _with(t, "layers.conv.norm.running_var", -torch.ones(3)),
+            "layers.conv.norm.running_var holds a negative variance",
+        ),
+    ],
+)
+def test_weights_that_do_not_fit_are_named(change, message, tmp_path):
+    path = write(style_recipe(norm="batch"), tmp_path / "a.safetensors")
+    tensors, metadata = read_weights(path)
+    save_weights(change(tensors), path, {"recipe": metadata["recipe"]})
+    with pytest.raises(AssetError, match=message) as caught:
+        StyleTransferNet.from_pretrained(path)
+    assert "\n" not in str(caught.value)
 
 
-def test_of_a_run_without_its_history_nothing_is_published(run, tmp_path):
-    folder = tmp_path / "lost"
-    shutil.copytree(run.folder, folder)
-    (folder / "history.jsonl").unlink()
-    with pytest.raises(ValueError, match=r"lost: its history\.jsonl has no evaluation"):
-        publish(folder, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-    weights = digest(load_network(run.folder).state_dict())
-    assert origin(folder) == {"network": "lost", "weights": weights, "steps": None}
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({}, "do not say which network"),
+        ({"recipe": "{"}, "do not say which network"),
+        ({"recipe": "[]"}, "do not say which network"),
+        ({"config": '{"width": 1}'}, "do not say which network"),
+        ({"config": '{"network": "StyleTransferNet", "depth": 3}'}, "options are not those of a Style"),
+        ({"config": '{"network": "StyleTransferNet", "norm": "layer"}'}, "unknown norm 'layer'"),
+        ({"config": '{"network": "Other"}'}, "Other"),
+    ],
+)
+def test_metadata_that_describe_no_network_are_named(metadata, message, tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_weights(StyleTransferNet(width=0.1, num_blocks=1).state_dict(), path, metadata)
+    for load in (StyleTransferNet.from_pretrained, load_network):
+        with pytest.raises((AssetError, ValueError), match=message):
+            load(path)
 
 
-def test_what_cannot_be_loaded_is_named(run, tmp_path):
-    with pytest.raises(ValueError, match=r"nothing: no file, no run, and no network of the package"):
-        load_network("nothing")
-    with pytest.raises(ValueError, match="no file, no run"):
-        load_network(tmp_path)
-    path = publish(run.folder, tmp_path)
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-100])
-    with pytest.raises(AssetError, match="damaged"):
-        load_network(path)
-    tensors = load_file(run.folder / "best.safetensors")
-    save_file(tensors, path)
-    with pytest.raises(AssetError, match="no network of this project"):
-        load_network(path)
-    path.write_bytes(whole[:-2] + bytes([whole[-2] ^ 1, whole[-1]]))
-    with pytest.raises(AssetError, match="was changed"):
-        load_network(path)
+def test_pickle_is_never_read(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    torch.save({"layers": torch.zeros(1)}, folder / "pytorch_model.bin")
+    with pytest.raises(ValueError, match="no file, no run, and no network"):
+        StyleTransferNet.from_pretrained(folder)
+    torch.save({"layers": torch.zeros(1)}, folder / "model.safetensors")
+    with pytest.raises(AssetError, match="not a safetensors file"):
+        StyleTransferNet.from_pretrained(folder)
 
 
-def test_the_networks_of_the_package_match_their_cards():
-    assert "pocket" not in shipped()  # a loss network
-    for name in shipped():
-        network, written = load_network(name), card(name)
-        assert written["name"] == name
-        assert digest(read_weights(WEIGHTS / f"{name}.safetensors")[0]) == written["weights_digest"]
-        assert from_dict(written["recipe"]) == recipe_of(name)
-        assert load_image(WEIGHTS / f"{name}.jpg").shape == (1, 3, 256, 256)
-        assert written["licence"] == "MIT"
-        picture = written["recipe"].get("style", {}).get("picture")
-        if picture in PAINTINGS:
-            assert written["style"]["author"] == PAINTINGS[picture].author
-        elif picture:  # drawn as it was when the network was trained
-            drawn = load_style(from_dict(written["recipe"]).style)
-            assert same_fingerprint(fingerprint(drawn), written["style_fingerprint"])
-        assert sum(value.numel() for value in network.state_dict().values()) == written["parameters"]
-        side = 24
-        factor = network.factor
-        with torch.no_grad():
-            result = network(torch.full((1, 3, side, side), 0.5))
-        assert result.shape == (1, 3, factor * side, factor * side)
-        assert bool(result.isfinite().all())
-    with pytest.raises(ValueError, match="no network of the name 'nothing'"):
-        card("nothing")
+def test_files_of_other_programs_are_refused(tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_file({"a": torch.zeros(1)}, path)
+    with pytest.raises(AssetError, match="holds no network of this project"):
+        StyleTransferNet.from_pretrained(path)
 
 
-def recipe_of(name):
-    """The recipe in the repository, from which the network can be trained again."""
-    return load_recipe(Path(__file__).parents[1] / "recipes" / f"{name}.toml")
+def test_a_folder_of_a_run_gives_its_best_weights(tmp_path):
+    for name in ("model", "best"):
+        write(style_recipe(), tmp_path / f"{name}.safetensors")
+        assert find_file(tmp_path) == tmp_path / f"{name}.safetensors"
+    assert find_file(tmp_path / "nothing") is None
+    assert find_file("pocket") is None  # a loss network
+    assert set(shipped("style")) | set(shipped("super-resolution")) == set(shipped())
+
+
+class _Hub(BaseHTTPRequestHandler):
+    """As much of the Hub as a download needs: one file of one repository."""
+
+    content = b""
+
+    def do_HEAD(self):
+        if self.path != "/someone/network/resolve/main/model.safetensors":
+            self.send_response(404)
+            self.send_header("X-Error-Code", "RepoNotFound")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return False
+        self.send_response(200)
+        self.send_header("X-Repo-Commit", "0" * 40)
+        self.send_header("ETag", f'"{hashlib.sha256(self.content).hexdigest()}"')
+        self.send_header("Content-Length", str(len(self.content)))
+        self.end_headers()
+        return True
+
+    def do_GET(self):
+        if self.do_HEAD():
+            self.wfile.write(self.content)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def hub(tmp_path):
+    """Run Python code in a process that takes a server on this machine for the Hub."""
+    _Hub.content = write(sr_recipe(), tmp_path / "x4.safetensors").read_bytes()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    settings = {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_TELEMETRY": "1"}
+    settings |= {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", "HF_HUB_DISABLE_XET": "1"}
+
+    def run(code):
+        command = [sys.executable, "-c", code]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ | settings)
+
+    yield run
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_network_is_downloaded_from_the_hub_once(hub):
+    code = "from repro import SuperResolutionNet as Net\n"
+    code += "net = Net.from_pretrained('someone/network'{})\nprint(net.factor, net.recipe['name'])"
+    result = hub(code.format(""))
+    assert result.stdout == "4 x4\n", result.stderr
+    result = hub(code.format(", local_files_only=True"))
+    assert result.stdout == "4 x4\n", result.stderr
+
+
+def test_what_the_hub_does_not_have_is_one_line(hub):
+    code = "from repro import SuperResolutionNet as Net\nfrom repro.assets import AssetError\n"
+    code += "try:\n    Net.from_pretrained('someone/nothing')\nexcept AssetError as error:\n    print(error)"
+    result = hub(code)
+    (line,) = result.stdout.splitlines()
+    assert line.startswith("someone/nothing: not on this machine, and model.safetensors could not be had")
+
+
+def test_what_is_pushed_is_what_is_saved(monkeypatch):
+    """The transfer is huggingface_hub's own; what it is given is looked at here."""
+    pushed = {}
+
+    def upload(self, *, repo_id, folder_path, **options):
+        files = {file.name: file.read_bytes() for file in sorted(folder_path.iterdir())}
+        pushed[repo_id] = files
+
+    class Created:
+        repo_id = "someone/network"
+
+    monkeypatch.setattr(HfApi, "create_repo", lambda self, **options: Created)
+    monkeypatch.setattr(HfApi, "upload_folder", upload)
+    NETWORKS["x8"]().push_to_hub("someone/network", model_card_kwargs={"license": "cc0-1.0"})
+    assert list(pushed["someone/network"]) == ["README.md", "config.json", "model.safetensors"]
+    assert json.loads(pushed["someone/network"]["config.json"])["scale"] == 8
+    page = ModelCard(pushed["someone/network"]["README.md"].decode())
+    assert (page.data.license, page.data.library_name) == ("cc0-1.0", "repro")
+    assert 'SuperResolutionNet.from_pretrained("someone/network")' in page.text
+
+
+def test_a_run_without_weights_says_so(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    for load in (load_network, StyleTransferNet.from_pretrained):
+        with pytest.raises(ValueError, match="the run has no weights yet"):
+            load(tmp_path)
+
+
+def test_digest_depends_on_names_types_shapes_and_values():
+    base = {"a": torch.arange(6.0), "b": torch.zeros(2)}
+    others = [
+        {"a": base["a"]},
+        {"a": base["a"], "c": base["b"]},
+        {"a": base["a"].view(2, 3), "b": base["b"]},
+        {"a": base["a"], "b": base["b"].double()},
+        {"a": base["a"].flip(0), "b": base["b"]},
+    ]
+    assert len({digest(other) for other in [base, *others]}) == 6
+    assert digest(dict(reversed(base.items()))) == digest(base)

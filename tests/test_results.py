@@ -7,9 +7,8 @@ import pytest
 
 from repro.experiments import EXPERIMENTS
 from repro.experiments.ablations import ABLATIONS
-from repro.hub import shipped
-from repro.pretrained import load_network
-from repro.weight_files import digest
+from repro.pretrained import digest, shipped
+from repro.transform_nets import load_network
 
 FOLDER = Path(__file__).parents[1] / "results"
 RESULTS = {

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from repro.config import PRESETS
 from repro.images import resize
+from repro.presets import PRESETS
 from repro.tiles import run_in_tiles
 from repro.transform_nets import StyleTransferNet, SuperResolutionNet
 

@@ -2,8 +2,10 @@
 
 import torch
 
-from repro.assets import cache_dir, save_weights
-from repro.loss_network import LAYERS, LossNetwork
+from repro.downloads import cache_dir
+from repro.loss_network import LossNetwork
+from repro.pretrained import save_weights
+from repro.vgg_weights import LAYERS
 
 WIDTHS = {"1": 4, "2": 5, "3": 6, "4": 7, "5": 8}
 

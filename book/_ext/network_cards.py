@@ -2,7 +2,7 @@
 
 from generated_page import setup_page
 
-from repro.hub import card, shipped
+from repro.pretrained import card, shipped
 
 PAGE = "book/networks"
 PLACE = "<!-- networks: {} -->"

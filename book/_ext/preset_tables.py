@@ -6,7 +6,7 @@ from typing import Any
 
 from generated_page import setup_page
 
-from repro.config import PRESETS
+from repro.presets import PRESETS
 
 PAGE = "book/differences"
 PLACE = "<!-- presets: {} -->"

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from generated_page import setup_page
 
-from repro.experiments.beside import beside
 from repro.experiments.scorecard import scorecard
+from repro.experiments.support.compare_loss_networks import compare
 
 PAGE = "book/scorecard"
 PLACE = "<!-- scorecard -->"
@@ -15,7 +15,7 @@ BESIDE = "<!-- beside -->"
 def write_scorecard(app, text):
     """Replace the placeholders of the page."""
     results = Path(app.srcdir, "results")
-    return text.replace(PLACE, scorecard(results)).replace(BESIDE, beside(results, results / "pocket"))
+    return text.replace(PLACE, scorecard(results)).replace(BESIDE, compare(results, results / "pocket"))
 
 
 def setup(app):

@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from .images import load_image, save_image
     from .inference import stylize, upscale
     from .loss_network import LossNetwork
     from .losses import PerceptualLoss, gram_matrix
     from .optimize_image import invert_features, reconstruct_style, transfer_style
+    from .picture_files import load_image, save_image
     from .transform_nets import StyleTransferNet, SuperResolutionNet
 
 # What a reader types, and the module that holds it; loaded when first used, so that `import repro` is light.
 _HOME = {
     "stylize": "inference",
     "upscale": "inference",
-    "load_image": "images",
-    "save_image": "images",
+    "load_image": "picture_files",
+    "save_image": "picture_files",
     "LossNetwork": "loss_network",
     "PerceptualLoss": "losses",
     "gram_matrix": "losses",

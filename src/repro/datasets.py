@@ -18,9 +18,10 @@ import requests
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from .assets import AssetError, cache_dir
-from .downloads import download, unpack
-from .files import atomic_path, sha256
+from .atomic_files import atomic_path, sha256
+from .downloads import cache_dir, download, unpack
+from .errors import AssetError
+from .picture_files import SUFFIXES
 
 _MARKER = "SOURCE.json"  # written last: its presence says that the data set is complete
 
@@ -199,7 +200,7 @@ def _get(data_set: DataSet, folder: Path, name: str, progress: bool) -> None:
     _check_space(folder, data_set.size * (2 if archives else 1))
     _download_all(data_set, folder, name, progress)
     for archive in archives:
-        unpack(archive, folder, progress)
+        unpack(archive, folder, SUFFIXES, progress)
     with atomic_path(folder / _MARKER) as temporary:
         facts = {key: getattr(data_set, key) for key in ("title", "url", "licence", "credit", "purpose")}
         temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")

@@ -1,4 +1,7 @@
-"""Downloads that go on where they broke off, are checked against a hash, and are unpacked safely."""
+"""Downloads: the folder they go to, and getting them.
+
+A download that breaks off goes on where it stopped, is checked against a hash, and unpacked safely.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,47 @@ import os
 import stat
 import time
 import zipfile
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
+import pooch
 import requests
+import torch
 from tqdm import tqdm
 
-from .assets import AssetError
-from .files import sha256
-from .images import SUFFIXES
+from .atomic_files import sha256
+from .errors import AssetError
 
 # Seconds between attempts. The count starts again whenever more of the file has come than ever before.
 PAUSES = (1, 2, 4, 8, 15)
 TIMEOUT = (10, 60)  # seconds: to connect, and between two pieces of the body
 CHUNK = 1 << 16  # bytes; what has come of a chunk is lost when the connection drops
+
+
+def cache_dir() -> Path:
+    """Return the cache folder: ``$REPRO_CACHE`` if set, else the system's. It may not exist yet."""
+    return Path(os.environ.get("REPRO_CACHE") or pooch.os_cache("repro")).expanduser()
+
+
+def torch_downloads() -> Path:
+    """Return the folder where torch keeps its downloads: ``$TORCH_HOME/hub/checkpoints`` if that is set."""
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def reason_of(error: Exception) -> str:
+    """Return in a few words why a download failed."""
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"HTTP status {error.response.status_code}"
+    if isinstance(error, requests.exceptions.SSLError):
+        return "the server's certificate cannot be verified"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the connection was dropped"
+    if isinstance(error, requests.Timeout):
+        return "no answer"
+    if isinstance(error, requests.ConnectionError):
+        return "no connection; is there a network?"
+    reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+    return str(reason).split("\n")[0] or type(error).__name__
 
 
 def download(session: requests.Session, url: str, target: Path, digest: str, bar: tqdm) -> None:
@@ -47,9 +78,9 @@ def download(session: requests.Session, url: str, target: Path, digest: str, bar
             reached = max(reached, _size(part))
             if failures > len(PAUSES):
                 raise AssetError(
-                    f"could not download {url} ({_reason(error)}); what has come is kept, try again later"
+                    f"could not download {url} ({reason_of(error)}); what has come is kept, try again later"
                 ) from None
-            bar.set_postfix_str(f"{_reason(error)}; trying again")
+            bar.set_postfix_str(f"{reason_of(error)}; trying again")
             time.sleep(PAUSES[max(failures - 1, 0)])
             bar.set_postfix_str("")
     if sha256(part) != digest:
@@ -102,18 +133,10 @@ def _size(part: Path) -> int:
     return part.stat().st_size if part.is_file() else 0
 
 
-def _reason(error: requests.RequestException) -> str:
-    if isinstance(error, requests.HTTPError):
-        return f"HTTP status {error.response.status_code}"
-    if isinstance(error, requests.exceptions.SSLError):
-        return "the server's certificate cannot be verified"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "the connection was dropped"
-    return "no answer" if isinstance(error, requests.Timeout) else "no connection; is there a network?"
+def unpack(archive: Path, folder: Path, suffixes: Collection[str], progress: bool) -> None:
+    """Unpack the files of a zip archive with some suffixes, in lower case.
 
-
-def unpack(archive: Path, folder: Path, progress: bool) -> None:
-    """Unpack the pictures of a zip archive; one that would write outside the folder is refused whole.
+    An archive that would write outside the folder is refused whole.
 
     Raises:
         AssetError: it is damaged, or refused.
@@ -127,8 +150,8 @@ def unpack(archive: Path, folder: Path, progress: bool) -> None:
                     raise AssetError(
                         f"{archive}: refused, its member {info.filename!r} leads out of the folder"
                     )
-            pictures = [info for info in members if PurePosixPath(info.filename).suffix.lower() in SUFFIXES]
-            for info in tqdm(pictures, "unpack", unit="pictures", disable=None if progress else True):
+            wanted = [info for info in members if PurePosixPath(info.filename).suffix.lower() in suffixes]
+            for info in tqdm(wanted, "unpack", unit="files", disable=None if progress else True):
                 file.extract(info, folder)
     except zipfile.BadZipFile as error:
         raise AssetError(f"{archive}: damaged ({error}); delete it and try again") from None

@@ -20,20 +20,16 @@ import torch
 from torch import Tensor, nn
 
 from . import __version__
-from .files import atomic_path
-from .hub import without_paths
+from .atomic_files import atomic_path
+from .errors import ExportError
+from .pretrained import without_paths
 from .transform_nets import StyleTransferNet, SuperResolutionNet
-from .weight_files import AssetError
 
 OPSET = 18  # the oldest with the antialiased resizing of output "residual", so the most widely read
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 TRACED_SIZE = (2, 3, 24, 32)  # sides of 0 and 1 would be taken for constants
 CHECKED_SIZE = (1, 3, 13, 3)  # no multiples of 4, and a side of fewer px than the layers mirror
 TOLERANCE = 0.01  # a wrong graph is off by far more, rounding by far less
-
-
-class ExportError(AssetError):
-    """A network could not be exported."""
 
 
 def export_onnx(network: StyleTransferNet | SuperResolutionNet, path: str | Path) -> None:

@@ -1,26 +1,14 @@
-"""Read and write pictures; sizes and colour spaces.
+"""Images as tensors: checks, sizes, crops, colour spaces.
 
 One convention everywhere in ``repro``: an image is a float32 tensor of shape (N, 3, H, W), RGB, in [0, 1].
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple
-
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
-
-from .decoding import DAMAGED, decode, jpeg_quality
-from .files import atomic_path
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
-LARGEST_SIDE = {".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383}  # in pixels, where the format has a limit
 
 
 def check_image(image: Tensor, what: str = "image") -> None:
@@ -37,82 +25,6 @@ def check_image(image: Tensor, what: str = "image") -> None:
         raise TypeError(f"{what}: expected a floating-point tensor with values in [0, 1], got {kind}")
     if image.ndim != 4 or image.shape[1] != 3 or 0 in image.shape:
         raise ValueError(f"{what}: expected shape (N, 3, H, W), got {tuple(image.shape)}")
-
-
-class Picture(NamedTuple):
-    """What a file holds: the image, (1, 3, H, W), its opacity, (1, 1, H, W), and the quality it was saved at.
-
-    ``alpha`` is None where every pixel is opaque, ``quality`` (1 to 100) where the file is no JPEG.
-    """
-
-    image: Tensor
-    alpha: Tensor | None
-    quality: int | None
-
-
-def load_image(path: str | Path, size: int | None = None) -> Tensor:
-    """Read a picture file as an image.
-
-    Greyscale, palette, CMYK and 16-bit pictures become RGB; an embedded colour profile is converted to
-    sRGB; the EXIF orientation is applied; transparent parts are laid over white; of an animation the first
-    frame is taken. PostScript, which is a program, is not read.
-
-    Args:
-        path: the file.
-        size: if given, the longest side in pixels of what is returned (aspect ratio kept).
-
-    Returns:
-        (1, 3, H, W), float32, RGB, in [0, 1].
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is not a picture, is damaged or has more than 178 megapixels, or ``size`` is not
-            positive.
-    """
-    image, alpha, _ = load_picture(path)
-    if alpha is not None:
-        image = over_white(image, alpha)
-    return image if size is None else resize_longest(image, size)
-
-
-def load_picture(path: str | Path) -> Picture:
-    """Read a picture file with what is to be kept when a changed version of it is saved.
-
-    As :func:`load_image`, but transparent parts keep their colour and are described by ``alpha``.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: {'is a folder, not a picture' if path.is_dir() else 'no such file'}"
-        )
-    try:
-        with warnings.catch_warnings():  # it warns at 89 megapixels, and telephones have more
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as file:
-                if file.format == "EPS":  # a program, which Pillow has Ghostscript run, whatever its name
-                    raise UnidentifiedImageError
-                file.load()
-                return Picture(*decode(file), jpeg_quality(file))
-    except UnidentifiedImageError:
-        raise ValueError(f"{path}: not a picture in a format that Pillow reads") from None
-    except Image.DecompressionBombError:
-        limit = 2 * Image.MAX_IMAGE_PIXELS // 10**6
-        raise ValueError(f"{path}: more than {limit} megapixels; make it smaller first") from None
-    except (*DAMAGED, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" in str(error):  # too little of it, no damage
-            raise
-        raise ValueError(f"{path}: the picture is damaged or cannot be read ({error})") from None
-
-
-def from_pil(picture: Image.Image) -> Tensor:
-    """Convert a Pillow picture of any mode to an image, (1, 3, H, W); see :func:`load_image`."""
-    image, alpha = decode(picture)
-    return image if alpha is None else over_white(image, alpha)
-
-
-def over_white(image: Tensor, alpha: Tensor) -> Tensor:
-    """Lay (N, 3, H, W) over white where ``alpha``, (N, 1, H, W), is below 1; rounded to 8 bits."""
-    return (255 * (image * alpha + (1 - alpha))).round() / 255
 
 
 def from_array(array: np.ndarray) -> Tensor:
@@ -141,42 +53,6 @@ def to_array(image: Tensor) -> np.ndarray:
     return pixels
 
 
-def save_image(image: Tensor, path: str | Path, quality: int = 95, alpha: Tensor | None = None) -> None:
-    """Write an image of shape (1, 3, H, W) to a file, whole or not at all.
-
-    The suffix chooses the format. Values are clipped to [0, 1] and rounded to 8 bits. A file of that name
-    is replaced.
-
-    Args:
-        quality: of JPEG and WebP files, 1 to 100.
-        alpha: opacity, (1, 1, H, W); in a format that has none the image is laid over white.
-
-    Raises:
-        ValueError: unknown suffix, a side that is too long for the format, more than one image, or values
-            that are not finite.
-        OSError: the folder cannot be written to.
-    """
-    path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise ValueError(
-            f"{path}: cannot write {path.suffix or 'a name without suffix'!r}; use one of {SUFFIXES}"
-        )
-    side, limit = max(image.shape[-2:]), LARGEST_SIDE.get(suffix)
-    if limit and side > limit:
-        raise ValueError(f"{path}: a side of {side} px is too long for {suffix} ({limit} px); use .png")
-    if alpha is not None and suffix not in (".png", ".webp", ".tif", ".tiff"):
-        image, alpha = over_white(image.clamp(0, 1), alpha.to(image)), None
-    picture = Image.fromarray(to_array(image))
-    if alpha is not None:
-        picture.putalpha(Image.fromarray(to_array(alpha.expand(-1, 3, -1, -1))[..., 0]))
-    options = {"quality": quality} if suffix in (".jpg", ".jpeg", ".webp") else {}
-    if suffix in (".jpg", ".jpeg"):
-        options["subsampling"] = 0
-    with atomic_path(path) as temporary:
-        picture.save(temporary, **options)
-
-
 def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize to ``size`` = (H, W) with antialiased bicubic interpolation (a = -0.5, as Matlab and Pillow).
 
@@ -203,25 +79,18 @@ def resize_longest(image: Tensor, size: int) -> Tensor:
     return resize(image, (max(1, round(height * factor)), max(1, round(width * factor))))
 
 
-def fingerprint(image: Tensor) -> list[int]:
-    """Return the mean colours of 8 x 8 parts of a picture (1, 3, H, W), from 0 to 255.
-
-    No hash of the pixels, whose last bits depend on the processor and on the number of threads.
-    """
-    means = F.adaptive_avg_pool2d(image.detach().cpu(), 8)
-    return (255 * means).round().int().flatten().tolist()
-
-
-def same_fingerprint(one: Sequence[int], other: Sequence[int]) -> bool:
-    """Say whether two of :func:`fingerprint` are of the same picture: no mean differs by more than 1."""
-    return len(one) == len(other) and all(abs(a - b) <= 1 for a, b in zip(one, other, strict=True))
+def crop_middle(image: Tensor, height: int, width: int) -> Tensor:
+    """Cut the middle out of (N, C, H, W): ``height`` x ``width`` pixels, or the whole of a shorter side."""
+    top, left = (
+        max(0, (have - keep) // 2) for have, keep in zip(image.shape[-2:], (height, width), strict=True)
+    )
+    return image[..., top : top + height, left : left + width]
 
 
 def center_crop(image: Tensor, size: int) -> Tensor:
     """Cut the largest centred square out of (N, 3, H, W) and resize it to (N, 3, size, size)."""
     side = min(image.shape[-2:])
-    top, left = (image.shape[-2] - side) // 2, (image.shape[-1] - side) // 2
-    return resize(image[..., top : top + side, left : left + side], (size, size))
+    return resize(crop_middle(image, side, side), (size, size))
 
 
 # ITU-R BT.601 at full range, as JPEG uses it: rows give Y, Cb, Cr from R, G, B.

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from .images import check_image, match_histograms, rgb_to_ycbcr, ycbcr_to_rgb
-from .pretrained import load_network
 from .tiles import TILE, run_in_tiles
-from .transform_nets import StyleTransferNet, SuperResolutionNet
+from .transform_nets import StyleTransferNet, SuperResolutionNet, load_network
 
 LOSSES = ("feature", "pixel")
 
@@ -42,7 +41,7 @@ def stylize(
     Raises:
         TypeError, ValueError: ``photo`` is no image, another argument is not in its range, or ``style`` is
             not known or is a network for super-resolution.
-        repro.assets.AssetError: the network's file is damaged.
+        repro.errors.AssetError: the network's file is damaged.
     """
     photo = _checked(photo)
     if not 0 <= strength <= 1:
@@ -89,7 +88,7 @@ def upscale(
     Raises:
         TypeError, ValueError: ``photo`` is no image, another argument is not in its range, or there is no
             such network, or it is one for style transfer or for another ``scale``.
-        repro.assets.AssetError: the network's file is damaged.
+        repro.errors.AssetError: the network's file is damaged.
     """
     photo = _checked(photo)
     if network is None:

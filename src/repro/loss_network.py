@@ -9,13 +9,9 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import assets
 from .images import check_image
-
-# The convolutions of each block (Simonyan and Zisserman 2015, configuration D) and their channels.
-BLOCKS = (("1", 2, 64), ("2", 2, 128), ("3", 3, 256), ("4", 3, 512), ("5", 3, 512))
-LAYERS = tuple(f"relu{block}_{i}" for block, count, _ in BLOCKS for i in range(1, count + 1))
-CHANNELS = {f"relu{block}_{i}": channels for block, count, channels in BLOCKS for i in range(1, count + 1)}
+from .pretrained import digest
+from .vgg_weights import LAYERS, find_loss_weights, load_loss_weights
 
 Pooling = Literal["max", "average"]
 
@@ -83,7 +79,7 @@ class LossNetwork(nn.Module):
 
     Raises:
         ValueError: unknown name or layer, or a layer that these weights do not have.
-        repro.assets.AssetError: the weights are not here and cannot be downloaded, or are damaged.
+        repro.AssetError: the weights are not here and cannot be downloaded, or are damaged.
     """
 
     def __init__(
@@ -101,9 +97,9 @@ class LossNetwork(nn.Module):
         if pooling not in ("max", "average"):
             raise ValueError(f"pooling: expected 'max' or 'average', got {pooling!r}")
         if tensors is None:
-            tensors, self.source = assets.load_loss_weights(name)
+            tensors, self.source = load_loss_weights(name)
         else:
-            self.source = f"given, digest {assets.digest(tensors)}"
+            self.source = f"given, digest {digest(tensors)}"
         self.name, self.pooling = name, pooling
         self.variant = VARIANTS[name]
         self.layers = self._check(layers, available_layers(tensors))
@@ -184,7 +180,7 @@ class LossNetwork(nn.Module):
 
 def resolve_auto() -> str:
     """Return what "auto" stands for on this machine: "vgg16" if its weights are here, else "pocket"."""
-    return "vgg16" if assets.find_loss_weights("vgg16") else "pocket"
+    return "vgg16" if find_loss_weights("vgg16") else "pocket"
 
 
 def auto_note(asked: str, taken: str) -> str:

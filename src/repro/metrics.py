@@ -25,13 +25,15 @@ PSNR and SSIM follow the eye badly, which is the paper's point. :func:`lpips` wa
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import assets
+from .downloads import reason_of, torch_downloads
+from .errors import AssetError
 from .images import check_image
 
 Channel = Literal["y", "rgb"]
@@ -101,7 +103,7 @@ def lpips(a: Tensor, b: Tensor) -> Tensor:
     A perceptual loss, like the paper's: squared differences of features, each position's scaled to unit
     length. What it has more is a weight for every channel, fitted to people's choices of the closer of two
     distorted patches (Zhang et al. 2018). Version 0.1 on the five ReLU layers of AlexNet, as torchmetrics
-    computes it; its weights are those of :func:`repro.assets.alexnet`.
+    computes it; its weights are those of :func:`alexnet`.
 
     Args:
         a, b: (N, 3, H, W), RGB in [0, 1], clipped if beyond; 31 px or more each way.
@@ -112,7 +114,7 @@ def lpips(a: Tensor, b: Tensor) -> Tensor:
     Raises:
         TypeError: an image is not floating point.
         ValueError: shapes differ or are not (N, 3, H, W), or the images are too small.
-        repro.assets.AssetError: AlexNet's weights are not on this machine and cannot be downloaded.
+        repro.errors.AssetError: AlexNet's weights are not on this machine and cannot be downloaded.
     """
     _check_pair(a, b)
     if min(a.shape[-2:]) < _LPIPS_SMALLEST:
@@ -122,12 +124,44 @@ def lpips(a: Tensor, b: Tensor) -> Tensor:
     return torch.stack([network(x, y) for x, y in pairs])
 
 
+def find_alexnet() -> Path | None:
+    """Return torchvision's file of AlexNet, which :func:`lpips` needs, or None if not here.
+
+    It is looked for where torch keeps its downloads; see :func:`repro.downloads.torch_downloads`.
+    """
+    from torchvision.models import AlexNet_Weights
+
+    path = torch_downloads() / Path(AlexNet_Weights.IMAGENET1K_V1.url).name
+    return path if path.is_file() else None
+
+
+def alexnet() -> Path:
+    """Return the file of :func:`find_alexnet`; 233 MB are downloaded through torchvision when it is not here.
+
+    Raises:
+        AssetError: not here and no download possible.
+    """
+    from torchvision.models import AlexNet_Weights
+
+    if (path := find_alexnet()) is None:
+        entry = AlexNet_Weights.IMAGENET1K_V1
+        try:
+            entry.get_state_dict(check_hash=True, progress=False, map_location="cpu", weights_only=True)
+        except Exception as error:  # no network, a proxy's answer, a wrong hash: all end the same way
+            raise AssetError(
+                f"LPIPS: could not download {entry.url} ({reason_of(error)}); connect and try again, "
+                f"or put the file into {torch_downloads()}"
+            ) from None
+        path = torch_downloads() / Path(entry.url).name
+    return path
+
+
 @cache
 def lpips_network() -> nn.Module:
     """Return what :func:`lpips` computes with, loaded once; errors as there."""
     from torchmetrics.image import LearnedPerceptualImagePatchSimilarity
 
-    assets.alexnet()
+    alexnet()
     return LearnedPerceptualImagePatchSimilarity(net_type="alex", normalize=True).eval()
 
 

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from .config import REFERENCE, LossConfig
 from .images import check_image
 from .loss_network import LossNetwork
 from .losses import PerceptualLoss
+from .presets import REFERENCE, LossConfig
 
 
 @dataclass

@@ -1,209 +1,329 @@
-"""Trained networks: from a run to a file with a card, and back to a network.
+"""Trained networks as files: written and read safely, found by name, folder or on the Hugging Face Hub.
 
-A file is safetensors with the recipe in its metadata, so that it says by itself what network it is. The card
-beside it (JSON) says how it was made and how good it is.
+A file is safetensors, never pickle. Its metadata hold a digest of the tensors, which is checked when the file
+is read, and say what network it is: the recipe that it was trained with, or the options that it was made
+with. The card beside it (JSON) says how it was made and how good it is.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Mapping
+from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
-from torch import nn
+from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
-from .assets import PAINTINGS, PHOTOS, photo
-from .build import prepare_input
-from .files import atomic_path
-from .hub import card, describe, find_file, missing, shipped, without_paths
-from .images import center_crop, save_image
-from .patterns import PATTERNS
-from .recipe import Recipe, from_dict
-from .run_folder import RunFolder, read_history
-from .transform_nets import StyleTransferNet, SuperResolutionNet
-from .weight_files import AssetError, digest, load_weights, read_weights, save_weights
-from .widen import widened
+from .atomic_files import atomic_path
+from .errors import AssetError
 
-__all__ = ["card", "load_network", "publish", "shipped"]
+LARGEST = 1e4  # no weight of a network that works comes near it
+HUB_FILE = "model.safetensors"
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_CARD = """---
+{{ card_data }}
+---
 
-THUMBNAIL = "astronaut"
-HISTORY_ROWS = 200  # of the training curves, at most so many are kept in a card
+# {{ network }}
+
+An image transformation network of the package `repro`, a reproduction of
+[Johnson, Alahi and Fei-Fei, *Perceptual Losses for Real-Time Style Transfer and
+Super-Resolution*]({{ paper_url }}), ECCV 2016. The package is not the `repro` of PyPI, but:
+
+```bash
+pip install {{ repo_url }}/archive/main.zip
+```
+
+Then this loads it{% if not repo_id %} (`owner/name` is this page's address without the host){% endif %}:
+
+```python
+from repro import {{ network }}
+
+network = {{ network }}.from_pretrained("{{ repo_id or 'owner/name' }}")
+```
+{% if recipe %}
+It was trained with this recipe:
+
+```json
+{{ recipe }}
+```
+{% endif %}"""
 
 
-def load_network(source: str | Path) -> StyleTransferNet | SuperResolutionNet:
-    """Return a trained network of either kind in evaluation mode, float32, on the CPU.
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """Return a SHA-256 over names, types, shapes and values of tensors, whatever file holds them."""
+    total = hashlib.sha256()
+    for key in sorted(tensors):
+        tensor = tensors[key].detach().cpu().contiguous()
+        total.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
+
+
+def save_weights(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
+    """Write tensors as safetensors, whole or not at all, with their :func:`digest` in the metadata.
+
+    Raises:
+        OSError: they could not be written, as on a full disk.
+    """
+    tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    with atomic_path(path) as temporary:
+        try:
+            save_file(tensors, temporary, metadata={**metadata, "digest": digest(tensors)})
+        except SafetensorError as error:
+            raise OSError(f"{path}: could not be written ({error})") from None
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors and the metadata of a safetensors file, whoever wrote it.
+
+    Raises:
+        AssetError: it is damaged or no safetensors file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise AssetError(f"{path}: damaged or not a safetensors file ({error})") from None
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors and the metadata of a file that :func:`save_weights` wrote.
+
+    Raises:
+        AssetError: it is damaged, no safetensors file, or its tensors are not those of its digest.
+    """
+    tensors, metadata = read_safetensors(path)
+    if metadata.get("digest") != digest(tensors):
+        raise AssetError(f"{path}: holds no network of this project, or was changed")
+    return tensors, metadata
+
+
+def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], source: str | Path) -> None:
+    """Copy tensors into a network whose state has the same names and shapes.
+
+    Raises:
+        AssetError: a name, a shape or a value does not fit; the message names it and ``source``.
+    """
+    expected = network.state_dict()
+    for what, keys in (("no", expected.keys() - tensors.keys()), ("an unknown", tensors.keys() - expected)):
+        if keys:
+            raise AssetError(f"{source}: has {what} {min(keys)}, so it is not of this network")
+    for key, tensor in tensors.items():
+        if tensor.shape != expected[key].shape:
+            shapes = f"{tuple(tensor.shape)}, expected {tuple(expected[key].shape)}"
+            raise AssetError(f"{source}: {key} has shape {shapes}")
+        if tensor.is_floating_point() != expected[key].is_floating_point():
+            raise AssetError(f"{source}: {key} is {tensor.dtype}, expected {expected[key].dtype}")
+        if not bool(tensor.isfinite().all()):
+            raise AssetError(f"{source}: {key} holds values that are not finite")
+        # Running statistics are of feature maps, which may be large.
+        if tensor.numel() and "running_" not in key and tensor.is_floating_point():
+            largest = tensor.abs().max().item()
+            if largest > LARGEST:
+                raise AssetError(f"{source}: {key} holds {largest:.4g}, more than any trained weight")
+        if key.endswith("running_var") and bool((tensor < 0).any()):
+            raise AssetError(f"{source}: {key} holds a negative variance")
+    network.load_state_dict(dict(tensors))
+
+
+WEIGHTS = Path(str(resources.files("repro") / "weights"))  # the networks that come with the package
+
+
+def card(name: str) -> dict[str, Any]:
+    """Return the card of a network that comes with the package.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    file = WEIGHTS / f"{name}.json"
+    if Path(name).name != name or not file.is_file():
+        raise ValueError(f"no network of the name {name!r} comes with the package")
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def shipped(task: str | None = None) -> list[str]:
+    """Return the names of the trained networks that come with the package.
 
     Args:
-        source: the name of a network that comes with the package, a safetensors file, or a run's folder,
-            whose best weights are taken.
-
-    Raises:
-        ValueError: it is none of these; the message lists the names.
-        repro.assets.AssetError: the file is damaged or holds no trained network.
+        task: only those for "style" or "super-resolution".
     """
-    path = find_file(source)
-    if path is None:
-        raise ValueError(missing(source))
-    name, _, _ = describe(read_weights(path)[1], path)
-    for network in (StyleTransferNet, SuperResolutionNet):
-        if name == network.__name__:
-            return network.from_file(path)
-    raise AssetError(f"{path}: holds a network of an unknown kind, {name!r}")
+    tasks = {file.stem: card(file.stem).get("task") for file in WEIGHTS.glob("*.json")}
+    return sorted(name for name in tasks if tasks[name] and task in (None, tasks[name]))
 
 
-def start_from(network: nn.Module, source: str | Path) -> list[str]:
-    """Copy the weights of a trained network into one that may be wider or have more layers.
-
-    Returns:
-        A line for what begins anew: layers that only ``network`` has, and filters that it has more.
-
-    Raises:
-        AssetError: one of its weights does not fit.
-        ValueError: no such network.
-    """
-    known, own = load_network(source).state_dict(), network.state_dict()
-    new = sorted({key.rpartition(".")[0] for key in own.keys() - known.keys()})
-    load_weights(network, widened(known, network), source)
-    lines = [f"{source} has no {', '.join(new)}: they begin anew"] if new else []
-    if any(known[key].shape != own[key].shape for key in known):
-        lines.append(f"{source} has fewer filters: the others begin anew")
-    return lines
+def is_shipped(source: str | Path) -> bool:
+    """Whether this is the name of a trained network that comes with the package; a loss network is none."""
+    try:
+        return "task" in card(str(source))
+    except ValueError:
+        return False
 
 
-def origin(source: str | Path) -> dict[str, Any]:
-    """Return what a run that starts from a trained network says of it: name, digest, steps so far.
-
-    The steps are all that led to its weights, also those of networks that it started from itself; None for
-    a file that does not say how it was made, and for a run that lost its history.
-
-    Raises:
-        ValueError, repro.assets.AssetError: as for :func:`load_network`.
-    """
-    steps = None
-    if str(source) in shipped():
-        made = card(str(source))
-        steps = made["steps"] + ((made.get("started_from") or {}).get("steps") or 0)
-    elif (Path(source) / "run.json").is_file():
-        before = RunFolder(source).description().get("started_from") or {}
-        history = read_history(source)
-        if any("evaluation" in row for row in history):  # else it was lost
-            steps = _best(history)["step"] + (before.get("steps") or 0)
-    weights = digest(load_network(source).state_dict())
-    return {"network": Path(source).name, "weights": weights, "steps": steps}
-
-
-def publish(run: str | Path, target: str | Path, licence: str | None = None, overwrite: bool = False) -> Path:
-    """Write a finished run's best weights, as float16, its card and a thumbnail; return the weights' path.
-
-    In the folder ``target``: NAME.safetensors, NAME.json and NAME.jpg, what the network makes of a photo.
-
-    Nothing of the machine's folders gets into the card or the file: of paths only the last part.
+def find_file(source: str | Path) -> Path | None:
+    """Return the file of a network that is on this machine, or None.
 
     Args:
-        run: the run's folder.
-        target: the folder to write to.
-        licence: what the card says of the use of the weights; they are yours to license.
-        overwrite: replace files of these names.
+        source: the name of one that comes with the package, a safetensors file, or a folder with one: a
+            run's, whose best weights are taken, or one of ``save_pretrained``.
+    """
+    if is_shipped(source):
+        return WEIGHTS / f"{source}.safetensors"
+    path = Path(source)
+    candidates = (path / "best.safetensors", path / HUB_FILE) if path.is_dir() else (path,)
+    return next((file for file in candidates if file.is_file()), None)
+
+
+def not_found_message(source: str | Path) -> str:
+    """Return what to tell a person for whose ``source`` :func:`find_file` found nothing."""
+    if (Path(source) / "run.json").is_file():
+        return f"{source}: the run has no weights yet; it keeps the first at its first evaluation"
+    names = ", ".join(shipped()) or "none yet"
+    return f"{source}: no file, no run, and no network of the package ({names})"
+
+
+def without_paths(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recipe as it may be given away: of the style picture and ``start_from`` the last part only."""
+    shown = {**recipe, "start_from": Path(recipe.get("start_from") or "").name}
+    if "style" in recipe:
+        shown["style"] = {**recipe["style"], "picture": Path(recipe["style"]["picture"]).name}
+    return shown
+
+
+def describe(metadata: Mapping[str, str], path: Path) -> tuple[str, dict[str, Any], dict[str, Any] | None]:
+    """Return the name of a network's class, its options, and its recipe if it has one.
 
     Raises:
-        FileNotFoundError: the folder holds no run, or one that has not finished.
-        ValueError: the run's history was lost.
-        FileExistsError: one of the three files is there already and ``overwrite`` is not set.
+        AssetError: the metadata say nothing of it.
     """
-    description, history = RunFolder(run).description(), read_history(run)
-    if not (Path(run) / "model.safetensors").is_file():
-        raise FileNotFoundError(f"{run}: the run has not finished (no model.safetensors)")
-    if not any("evaluation" in row for row in history):
-        raise ValueError(f"{run}: its history.jsonl has no evaluation, which the card needs")
-    recipe = from_dict(without_paths(description["recipe"]), f"{run}/run.json")
-    network = load_network(run)
-    tensors = {
-        key: value.half() if value.is_floating_point() else value
-        for key, value in network.state_dict().items()
-    }
-    path = Path(target) / f"{recipe.name}.safetensors"
-    for there in (path, path.with_suffix(".json"), path.with_suffix(".jpg")):
-        if there.exists() and not overwrite:
-            raise FileExistsError(f"{there} exists; give another folder or --overwrite")
-    content = {**_card(recipe, description, history, tensors), "licence": licence}
-    thumbnail = _thumbnail(recipe, network)
-    save_weights(tensors, path, {"recipe": json.dumps(recipe.to_dict())})
-    with atomic_path(path.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    save_image(thumbnail, path.with_suffix(".jpg"), quality=90)
-    return path
+    try:
+        if "recipe" in metadata:
+            recipe = json.loads(metadata["recipe"])
+            options = dict(recipe["network"])
+            if recipe["task"] == "style":
+                return "StyleTransferNet", options, recipe
+            return "SuperResolutionNet", {"scale": recipe["super_resolution"]["factor"], **options}, recipe
+        config = json.loads(metadata["config"])
+        return config.pop("network"), config, None
+    except (KeyError, TypeError, AttributeError, ValueError):
+        raise AssetError(f"{path}: its metadata do not say which network of this project it is") from None
 
 
-def _thumbnail(recipe: Recipe, network: StyleTransferNet | SuperResolutionNet) -> torch.Tensor:
-    """Return what a network makes of a photo that comes with scikit-image, (1, 3, 256, 256)."""
-    with torch.no_grad():
-        return network(prepare_input(recipe, center_crop(photo(THUMBNAIL), 256)))
+class HubMixin(
+    ModelHubMixin,
+    model_card_template=_CARD,
+    library_name="repro",
+    repo_url="https://github.com/perceptual-losses/repro",
+    paper_url="https://arxiv.org/abs/1603.08155",
+    pipeline_tag="image-to-image",
+    tags=["perceptual-loss"],
+):
+    """``from_pretrained``, ``save_pretrained`` and ``push_to_hub`` of the image transformation networks."""
 
+    recipe: dict[str, Any] | None = None  # as in the file that it was loaded from
 
-def _style(picture: str) -> dict[str, str]:
-    """Return what a card says of a style picture."""
-    if picture in PAINTINGS:
-        painting = PAINTINGS[picture]
-        names = ("title", "author", "year", "licence")
-        return {name: getattr(painting, name) for name in names}
-    if picture in PATTERNS:
-        return {"title": PATTERNS[picture].title, "author": "drawn by this project", "licence": "MIT"}
-    return {"title": Path(picture).name}
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        force_download: bool = False,
+    ) -> Self:
+        """Return a trained network in evaluation mode, float32, on the CPU.
 
+        Args:
+            source: the name of a network that comes with the package, a safetensors file, a folder of
+                ``save_pretrained`` or of a run, or ``owner/name`` of a repository on the Hugging Face Hub.
+            revision, token, cache_dir, local_files_only, force_download: of a repository on the Hub; as in
+                ``huggingface_hub.hf_hub_download``.
 
-def _card(
-    recipe: Recipe,
-    description: Mapping[str, Any],
-    history: list[dict[str, Any]],
-    tensors: Mapping[str, torch.Tensor],
-) -> dict[str, Any]:
-    photos = description["photos"]
-    evaluations, best = [row for row in history if "evaluation" in row], _best(history)
-    training = [row for row in history if "train" in row]
-    kept = training[:: -(-len(training) // HISTORY_ROWS)]
-    made_with = ("loss_network", "precision", "repro", "git_commit", "python", "torch", "device")
-    return {
-        "name": recipe.name,
-        "task": recipe.task,
-        "parameters": sum(value.numel() for value in tensors.values()),
-        "weights_digest": digest(tensors),
-        "recipe": recipe.to_dict(),
-        "started_from": description.get("started_from"),
-        "style_fingerprint": description.get("style_fingerprint"),
-        "style": _style(recipe.style.picture) if recipe.task == "style" else None,
-        "photos": {
-            "training": photos["training"],
-            "held_out": len(photos["held_out"]),
-            "sha256": photos["sha256"],
-        },
-        "steps": best["step"],
-        "seconds": history[-1]["seconds"],
-        **{key: description[key] for key in made_with},
-        "evaluation": _rounded(best["evaluation"]),
-        "history": {
-            "step": [row["step"] for row in kept],
-            **{name: [_round(row["train"][name]) for row in kept] for name in kept[0]["train"]},
-        },
-        "evaluations": {
-            "step": [row["step"] for row in evaluations],
-            "objective": [_round(row["evaluation"]["objective"]) for row in evaluations],
-        },
-        "thumbnail": PHOTOS[THUMBNAIL],  # NAME.jpg shows this photo
-    }
+        Raises:
+            ValueError: it is none of these, or holds the other kind of network.
+            repro.errors.AssetError: it cannot be downloaded, is damaged, or does not fit.
+        """
+        path = find_file(source)
+        if path is None and not Path(source).exists() and _HUB_ID.fullmatch(str(source)):
+            try:
+                path = Path(
+                    hf_hub_download(
+                        str(source),
+                        HUB_FILE,
+                        revision=revision,
+                        token=token,
+                        cache_dir=cache_dir,
+                        local_files_only=local_files_only,
+                        force_download=force_download,
+                    )
+                )
+            except Exception as error:  # no network, no such repository, no such file: all end the same way
+                reason = str(error).strip().split("\n")[0] or type(error).__name__
+                raise AssetError(
+                    f"{source}: not on this machine, and {HUB_FILE} could not be had from the Hub ({reason})"
+                ) from None
+        if path is None:
+            raise ValueError(not_found_message(source))
+        return cls.from_file(path)
 
+    @classmethod
+    def from_file(cls, path: Path) -> Self:
+        """Return the network in a safetensors file, of this class or of a class derived from it.
 
-def _best(history: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the row of the evaluation whose weights are in ``best.safetensors``."""
-    return min(
-        (row for row in history if "evaluation" in row), key=lambda row: row["evaluation"]["objective"]
-    )
+        Raises:
+            ValueError: it holds another kind of network.
+            repro.errors.AssetError: it is damaged, or its options or weights do not fit.
+        """
+        tensors, metadata = read_weights(path)
+        name, options, recipe = describe(metadata, path)
+        kinds = {kind.__name__: kind for kind in (cls, *cls.__subclasses__())}
+        if name not in kinds:
+            raise ValueError(f"{path}: holds a {name}, not a {cls.__name__}")
+        try:
+            network = kinds[name](**options)
+        except (TypeError, ValueError) as error:
+            raise AssetError(f"{path}: its options are not those of a {name} ({error})") from None
+        load_weights(network, tensors, path)
+        network.recipe = recipe
+        return network.eval()
 
+    def _save_pretrained(self, save_directory: Path) -> None:
+        if self.recipe is not None:
+            metadata = {"recipe": json.dumps(without_paths(self.recipe))}
+        else:
+            metadata = {"config": json.dumps({"network": type(self).__name__, **self._hub_mixin_config})}
+        save_weights(self.state_dict(), save_directory / HUB_FILE, metadata)
 
-def _round(value: float) -> float:
-    return float(f"{value:.5g}")
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Upload the network to a repository on the Hub, and return the address of the commit.
 
+        Args:
+            repo_id: ``owner/name``; the repository is made if there is none.
+            options: as of ``huggingface_hub.ModelHubMixin.push_to_hub``. What is in ``model_card_kwargs``
+                goes to :meth:`generate_model_card`, such as ``{"license": "cc-by-4.0"}``.
+        """
+        options["model_card_kwargs"] = {"repo_id": repo_id, **(options.get("model_card_kwargs") or {})}
+        return super().push_to_hub(repo_id, **options)
 
-def _rounded(values: Mapping[str, float]) -> dict[str, float]:
-    return {name: _round(value) for name, value in values.items()}
+    def generate_model_card(self, license: str | None = None, **fields: Any) -> ModelCard:
+        """Return the page that describes the network in its repository; called by ``save_pretrained``.
+
+        Args:
+            license: one of the Hub's identifiers, such as ``"mit"``. The weights are yours to license: by
+                default the page names none.
+            fields: what else the page shows.
+        """
+        recipe = json.dumps(without_paths(self.recipe), indent=1) if self.recipe else ""
+        page = super().generate_model_card(network=type(self).__name__, recipe=recipe, **fields)
+        page.data.license = license
+        return page

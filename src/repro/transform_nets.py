@@ -22,6 +22,7 @@ from __future__ import annotations
 import copy
 import math
 from collections import OrderedDict
+from pathlib import Path
 from typing import Literal, get_args
 
 import torch
@@ -39,7 +40,8 @@ from .blocks import (
     UpsampleLayer,
     check_option,
 )
-from .hub import HubMixin
+from .images import check_image
+from .pretrained import HubMixin, find_file, not_found_message
 
 MEAN_PIXEL = (123.68, 116.779, 103.939)  # RGB, 0..255
 TANH_SCALE = 150.0  # the released code's tanh_constant
@@ -54,10 +56,10 @@ def _check_size(width: float, num_blocks: int) -> None:
         raise ValueError(f"need width > 0 and num_blocks >= 0, got width={width}, num_blocks={num_blocks}")
 
 
-class _TransformNet(nn.Module, HubMixin):
+class TransformNet(nn.Module, HubMixin):
     """What both networks share: scale in, ``layers``, crop to ``factor`` times the input size, scale out.
 
-    They are saved, published and loaded by the methods of :class:`repro.hub.HubMixin`.
+    They are saved, published and loaded by the methods of :class:`repro.pretrained.HubMixin`.
     """
 
     def __init__(self, layers: list[tuple[str, nn.Module]], *, factor: int, output: Output, init: Init):
@@ -77,10 +79,7 @@ class _TransformNet(nn.Module, HubMixin):
             TypeError: ``image`` is not floating point.
             ValueError: ``image`` is empty or not of shape (N, 3, H, W).
         """
-        if not image.is_floating_point():
-            raise TypeError(f"expected a floating-point image with values in [0, 1], got {image.dtype}")
-        if image.ndim != 4 or image.shape[1] != 3 or 0 in image.shape:
-            raise ValueError(f"expected an image of shape (N, 3, H, W), got {tuple(image.shape)}")
+        check_image(image)
         return self.decode(self.layers(self.encode(image)), image)
 
     def encode(self, image: Tensor) -> Tensor:
@@ -116,7 +115,7 @@ def _init_as_torch7(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-class StyleTransferNet(_TransformNet):
+class StyleTransferNet(TransformNet):
     """Style transfer (supplement, Table 1): two strided convolutions, residual blocks, two upsampling layers.
 
     (N, 3, H, W) -> (N, 3, H, W) for every H and W, since a side that is no multiple of 4 is extended inside
@@ -178,7 +177,7 @@ class StyleTransferNet(_TransformNet):
         super().__init__(layers, factor=1, output=output, init=init)
 
 
-class SuperResolutionNet(_TransformNet):
+class SuperResolutionNet(TransformNet):
     """Super-resolution (supplement, Table 2): residual blocks at low resolution, then upsampling layers.
 
     (N, 3, H, W) -> (N, 3, scale H, scale W) for every H and W. By default 401,859 learnable parameters at
@@ -225,6 +224,23 @@ class SuperResolutionNet(_TransformNet):
             layers.append((f"up{i + 1}", UpsampleLayer(filters, filters, upsample=upsample, **common)))
         layers.append(("output", ConvLayer(filters, 3, 9, norm="none", padding=padding, relu=False)))
         super().__init__(layers, factor=scale, output=output, init=init)
+
+
+def load_network(source: str | Path) -> StyleTransferNet | SuperResolutionNet:
+    """Return a trained network of either kind in evaluation mode, float32, on the CPU.
+
+    Args:
+        source: the name of a network that comes with the package, a safetensors file, or a run's folder,
+            whose best weights are taken.
+
+    Raises:
+        ValueError: it is none of these; the message lists the names.
+        repro.errors.AssetError: the file is damaged or holds no trained network.
+    """
+    path = find_file(source)
+    if path is None:
+        raise ValueError(not_found_message(source))
+    return TransformNet.from_file(path)
 
 
 def layer_shapes(

@@ -26,7 +26,7 @@ def main() -> None:
 
 
 def _run() -> None:
-    from ..assets import AssetError
+    from ..errors import AssetError
 
     try:
         app()

@@ -85,8 +85,7 @@ def upscale(
     """Enlarge photos by one pass through a trained network."""
     from ..inference import check_scale, network_name
     from ..inference import upscale as run
-    from ..pretrained import load_network
-    from ..transform_nets import SuperResolutionNet
+    from ..transform_nets import SuperResolutionNet, load_network
 
     source = network or network_name(scale, loss)
     chosen = load_network(source)
@@ -144,8 +143,7 @@ def styles(
 
 def _style(source: str) -> tuple[Any, str]:
     """Return a style network and what to call it."""
-    from ..pretrained import load_network
-    from ..transform_nets import StyleTransferNet
+    from ..transform_nets import StyleTransferNet, load_network
 
     network = load_network(source)
     if not isinstance(network, StyleTransferNet):
@@ -154,16 +152,9 @@ def _style(source: str) -> tuple[Any, str]:
 
 
 def _description(recipe: dict[str, Any] | None) -> str:
-    from ..assets import PAINTINGS
-    from ..patterns import PATTERNS
+    from ..style_pictures import style_picture
 
-    picture = recipe["style"]["picture"] if recipe else ""
-    if picture in PAINTINGS:
-        painting = PAINTINGS[picture]
-        return f"{painting.title}, {painting.author}, {painting.year}"
-    if picture in PATTERNS:
-        return f"{PATTERNS[picture].title}: {PATTERNS[picture].description}"
-    return Path(picture).name or "no recipe is kept with it"
+    return style_picture(recipe["style"]["picture"]).summary if recipe else "no recipe is kept with it"
 
 
 def _write_sheet(photo: Path, networks: list[tuple[Any, str]], output: Path, size: int) -> None:
@@ -172,8 +163,9 @@ def _write_sheet(photo: Path, networks: list[tuple[Any, str]], output: Path, siz
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     from ..figures import show
-    from ..images import from_array, load_image, save_image
+    from ..images import from_array
     from ..inference import stylize as run
+    from ..picture_files import load_image, save_image
 
     image = load_image(photo, size)
     if image.shape[-1] < NARROWEST:
@@ -193,9 +185,8 @@ def _write_sheet(photo: Path, networks: list[tuple[Any, str]], output: Path, siz
 
 def _on_device(network: Any, work: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Do the work on the GPU if there is one."""
-    import torch
+    from ..devices import default_device
 
-    if not torch.cuda.is_available():
-        return work
-    network.cuda()
-    return lambda photo: work(photo.cuda()).cpu()
+    device = default_device()
+    network.to(device)
+    return lambda photo: work(photo.to(device)).cpu()

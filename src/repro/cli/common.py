@@ -30,7 +30,7 @@ def check_output(
 
     ``originals``, the files that the work begins with, are not replaced, whatever ``overwrite`` says.
     """
-    from ..images import SUFFIXES
+    from ..picture_files import SUFFIXES
 
     suffixes = suffixes or SUFFIXES
     if output.suffix.lower() not in suffixes:

@@ -49,7 +49,7 @@ def reproduce(
     import matplotlib
 
     from .. import experiments
-    from ..assets import AssetError
+    from ..errors import AssetError
     from ..loss_network import auto_note
 
     matplotlib.use("Agg")
@@ -59,7 +59,7 @@ def reproduce(
     experiments.check(chosen, scale, output, overwrite, options)
     failed = []
     for name in chosen:
-        taken = {key: value for key, value in options.items() if key in experiments.takes(name)}
+        taken = {key: value for key, value in options.items() if key in experiments.options_of(name)}
         try:
             path = experiments.reproduce(name, scale, loss_network, output, overwrite, **taken)
         except (ValueError, OSError, AssetError) as error:
@@ -83,8 +83,8 @@ def scorecard(
     ] = None,
 ) -> None:
     """Print the paper's numbers beside those of stored results, in Markdown."""
+    from ..atomic_files import atomic_path
     from ..experiments import scorecard as made
-    from ..files import atomic_path
 
     if not results.is_dir():
         raise FileNotFoundError(f"{results}: no such folder; give the one with the results")

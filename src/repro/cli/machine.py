@@ -16,27 +16,31 @@ def info() -> None:
     import torch
     import torchvision
 
-    from .. import __version__, assets
+    from .. import __version__
+    from ..devices import device_name
+    from ..downloads import cache_dir
+    from ..errors import AssetError
     from ..loss_network import VARIANTS, available_layers, resolve_auto
-    from ..provenance import device_name
+    from ..metrics import find_alexnet
+    from ..vgg_weights import find_loss_weights, load_loss_weights
 
     rows = {
         "repro": __version__,
         "Python": platform.python_version(),
         "torch": f"{torch.__version__}, torchvision {torchvision.__version__}",
         "device": device_name(),
-        "cache": str(assets.cache_dir()),
+        "cache": str(cache_dir()),
     }
     for name in VARIANTS:
-        path = assets.find_loss_weights(name)
+        path = find_loss_weights(name)
         if path is None:
             rows[name] = "not on this machine; downloaded when first used"
             continue
         try:
-            rows[name] = f"{path} ({available_layers(assets.load_loss_weights(name)[0])[-1]} and before)"
-        except assets.AssetError as error:
+            rows[name] = f"{path} ({available_layers(load_loss_weights(name)[0])[-1]} and before)"
+        except AssetError as error:
             rows[name] = str(error)
-    rows["LPIPS"] = str(assets.find_alexnet() or "not on this machine; downloaded when first used")
+    rows["LPIPS"] = str(find_alexnet() or "not on this machine; downloaded when first used")
     rows["auto"] = f"{resolve_auto()} is taken"
     width = max(map(len, rows))
     for key, value in rows.items():  # one line each however narrow the terminal: a path is there to be copied
@@ -64,11 +68,12 @@ def data_get(
 def data_list() -> None:
     """Show the data sets: their size, what they are for, their terms, and whether they are here."""
     from .. import datasets
+    from ..errors import AssetError
 
     for name, data_set in datasets.DATASETS.items():
         try:
             place = str(datasets.path(name))
-        except datasets.AssetError:
+        except AssetError:
             place = "not on this machine"
         size = f"{data_set.pictures:,} pictures, {data_set.size / 1e6:,.0f} MB"
         print(f"{name}: {data_set.title}; {size}; {place}")

@@ -33,13 +33,16 @@ def transfer_style(
     overwrite: Overwrite = False,
 ) -> None:
     """Give a photo the style of a picture by optimisation (the method of Gatys et al., the baseline)."""
-    from ..config import REFERENCE
-    from ..experiments.common import device
-    from ..images import load_image, save_image
+    from ..devices import default_device
     from ..optimize_image import transfer_style as run
+    from ..picture_files import load_image, save_image
+    from ..presets import REFERENCE
 
     check_output(output, overwrite, originals=[content, style])
-    photo, picture = load_image(content, size).to(device()), load_image(style, style_size).to(device())
+    photo, picture = (
+        load_image(content, size).to(default_device()),
+        load_image(style, style_size).to(default_device()),
+    )
     network = _load_network(loss_network)
     loss = REFERENCE.style.loss.restrict(network.layers)
     missing = set(REFERENCE.style.loss.style_layers) - set(loss.style_layers)
@@ -68,12 +71,12 @@ def invert(
     overwrite: Overwrite = False,
 ) -> None:
     """Rebuild a photo from what one layer of the loss network says of it (Fig. 3)."""
-    from ..experiments.common import device
-    from ..images import load_image, save_image
+    from ..devices import default_device
     from ..optimize_image import invert_features
+    from ..picture_files import load_image, save_image
 
     check_output(output, overwrite, originals=[photo])
-    image = load_image(photo, size).to(device())
+    image = load_image(photo, size).to(default_device())
     result = invert_features(
         image, layer, _load_network(loss_network, [layer]), iterations, seed=seed, progress=True
     )
@@ -82,10 +85,10 @@ def invert(
 
 
 def _load_network(name: str, layers: list[str] | None = None):
-    from ..experiments.common import device
+    from ..devices import default_device
     from ..loss_network import LossNetwork, auto_note
 
-    network = LossNetwork(name, layers).to(device())
+    network = LossNetwork(name, layers).to(default_device())
     say(f"Loss network: {network.name} ({network.source.split(' ')[0]}){auto_note(name, network.name)}.")
     return network
 

@@ -38,7 +38,7 @@ def process(
     """
     from tqdm import tqdm
 
-    from ..images import load_picture, save_image
+    from ..picture_files import load_picture, save_image
 
     _check(output, len(photos))
     written: list[Path] = []
@@ -81,7 +81,7 @@ def process(
 def _check(output: Path | None, number: int) -> None:
     from PIL import Image
 
-    from ..images import SUFFIXES
+    from ..picture_files import SUFFIXES
 
     if output is None:
         return
@@ -98,7 +98,7 @@ def _check(output: Path | None, number: int) -> None:
 
 def _target(photo: Path, output: Path | None, ending: str) -> Path:
     """Return the file for a photo's result: of the photo's own format where that can be written."""
-    from ..images import SUFFIXES
+    from ..picture_files import SUFFIXES
 
     suffix = photo.suffix if photo.suffix.lower() in SUFFIXES else ".png"
     name = f"{photo.stem}_{ending}{suffix}"

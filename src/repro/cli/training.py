@@ -1,4 +1,4 @@
-"""Commands that train networks and pass them on: ``distill``, ``train``, ``publish`` and ``export``."""
+"""Commands that train networks and pass them on: ``train``, ``publish`` and ``export``."""
 
 from __future__ import annotations
 
@@ -8,26 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .common import Output, Overwrite, app, check_folder, check_output, say
-
-
-@app.command(epilog="Example: **repro distill recipes/pocket.toml photos/ -o pocket.safetensors**")
-def distill(
-    recipe: Annotated[Path, typer.Argument(help="A TOML file such as recipes/pocket.toml.")],
-    photos: Annotated[Path, typer.Argument(help="A folder of photos.")],
-    output: Output,
-    run_folder: Annotated[
-        Path, typer.Option(help="For checkpoint and log; an interrupted run goes on.")
-    ] = Path("runs/distill"),
-    steps: Annotated[int | None, typer.Option(min=1, help="In place of the recipe's number.")] = None,
-    overwrite: Overwrite = False,
-) -> None:
-    """Distil a loss network into a narrow one, and write its weights with a card beside them."""
-    from ..distill import run
-
-    check_output(output, overwrite, (".safetensors",))
-    run(recipe, photos, output, run_folder, steps)
-    say(f"Wrote {output} and {output.with_suffix('.json').name}.")
+from .common import Overwrite, app, check_folder, check_output, say
 
 
 @app.command(
@@ -72,14 +53,14 @@ def train(
 ) -> None:
     """Train a network for style transfer or super-resolution; Ctrl-C saves the run and leaves."""
     from .. import datasets
-    from ..recipe import TASKS, load_recipe
-    from ..train import resume as go_on
-    from ..train import train as run
+    from ..training import train as run
+    from ..training.recipe import TASKS, load_recipe
+    from ..training.trainer import resume as resume_run
 
     if resume is not None:
         if any((recipe, photos, run_folder, style, preset, scale, steps, loss_network, change, precision)):
             raise ValueError("--resume takes everything from the run's folder; give nothing else")
-        _trained(lambda: go_on(resume))
+        _trained(lambda: resume_run(resume))
         return
     if recipe is None or photos is None:
         raise ValueError("give a recipe and --photos FOLDER, or --resume FOLDER")
@@ -111,7 +92,7 @@ def publish(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of these names.")] = False,
 ) -> None:
     """Write a run's best weights (float16), a card that says how they were made, and a thumbnail."""
-    from ..pretrained import publish as write
+    from ..training.publish import publish as write
 
     path = write(run, output, licence, overwrite)
     say(f"Wrote {path}, {path.with_suffix('.json').name} and {path.with_suffix('.jpg').name}.")
@@ -129,7 +110,7 @@ def export(
 ) -> None:
     """Write a network as ONNX, for programs without PyTorch."""
     from ..export import export_onnx
-    from ..pretrained import load_network
+    from ..transform_nets import load_network
 
     check_output(output, overwrite, (".onnx",))
     export_onnx(load_network(network), output)
@@ -148,8 +129,8 @@ def _assignment(item: str) -> tuple[str, object]:
 
 
 def _trained(run) -> None:
-    from ..runtime import is_main_process
-    from ..trainer import TrainingStopped
+    from ..errors import TrainingStopped
+    from ..training.runtime import is_main_process
 
     try:
         result = run()

@@ -1,8 +1,8 @@
 """The figures and tables of the paper that can be measured, and a few more, one module each.
 
-``run(scale, loss_network)`` measures and gives a :class:`repro.experiments.common.Result`, ``plot`` draws it;
-:func:`reproduce` adds where it comes from and writes both. The numbers of the paper are in ``paper.toml``
-beside this file.
+``run(scale, loss_network)`` measures and gives a :class:`repro.experiments.support.common.Result`, ``plot``
+draws it; :func:`reproduce` adds where it comes from and writes both. The numbers of the paper are in
+``paper.toml`` beside this file.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..provenance import provenance
-from . import common
-from .paper import paper_numbers
+from ..training.provenance import provenance
+from .support import common
 
-__all__ = ["EXPERIMENTS", "check", "choose", "module", "paper_numbers", "reproduce", "takes"]
+__all__ = ["EXPERIMENTS", "check", "choose", "module", "options_of", "reproduce"]
 
 
 class Experiment(NamedTuple):
@@ -69,7 +68,7 @@ def choose(names: Sequence[str]) -> list[str]:
 OPTIONS = {"data": "data", "networks": "network", "styles": "style"}  # and their flags of the command
 
 
-def takes(name: str) -> list[str]:
+def options_of(name: str) -> list[str]:
     """Return the options of :data:`OPTIONS` that an experiment knows."""
     parameters = inspect.signature(module(name).run).parameters
     return [key for key in parameters if key in OPTIONS]
@@ -87,7 +86,7 @@ def check(
     if scale not in common.SCALES:
         raise ValueError(f"unknown scale {scale!r}; known: {', '.join(common.SCALES)}")
     for option in options:
-        if not any(option in takes(name) for name in names):
+        if not any(option in options_of(name) for name in names):
             raise ValueError(f"--{OPTIONS.get(option, option)} is for none of {', '.join(names)}")
     if not overwrite:
         common.check_free(names, scale, Path(folder))
@@ -114,7 +113,7 @@ def reproduce(
     Raises:
         FileExistsError: there is a result already.
         ValueError: an unknown name, scale or option, or a result that is not finite.
-        repro.assets.AssetError: something that it needs is not on this machine.
+        repro.errors.AssetError: something that it needs is not on this machine.
     """
     from matplotlib import pyplot as plt
 

@@ -13,16 +13,18 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ..assets import photo, photo_files
-from ..build import load_style
-from ..data import data_hash, list_photos, split
-from ..images import center_crop, load_image, to_array
+from ..devices import default_device
+from ..images import center_crop, to_array
 from ..loss_network import LossNetwork
 from ..losses import PerceptualLoss, feature_reconstruction_loss
-from ..recipe import Recipe, load_recipe
-from ..train import train
+from ..picture_files import load_image
+from ..sample_photos import photo, photo_files
+from ..style_pictures import load_style
+from ..training import train
+from ..training.data import data_hash, list_photos, split
+from ..training.recipe import Recipe, load_recipe
 from ..transform_nets import StyleTransferNet
-from .common import Result, describe, device, load_loss_network, rounded, settings
+from .support.common import Result, describe, load_loss_network, rounded, settings
 
 STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3")
 # What differs from the base, which is the preset "modern", and the words for (base, variant).
@@ -90,26 +92,26 @@ def run(scale: str = "book", loss_network: str = "auto", data: str | Path | None
         FloatingPointError: a network did not train.
     """
     chosen = settings(SETTINGS, scale)
-    judge = load_loss_network(loss_network, list(dict.fromkeys([*CONTENT_LAYERS, *STYLE_LAYERS])))
+    vgg = load_loss_network(loss_network, list(dict.fromkeys([*CONTENT_LAYERS, *STYLE_LAYERS])))
     photos = photo_files() if data is None else list_photos(data)
-    content = center_crop(photo("chelsea"), 2 * chosen["size"]).to(device())
-    base = _recipe(chosen, 0, judge.name, {}, len(photos))
+    content = center_crop(photo("chelsea"), 2 * chosen["size"]).to(default_device())
+    base = _recipe(chosen, 0, vgg.name, {}, len(photos))
     held_out = {seed: _held_out(photos, base, seed) for seed in chosen["seeds"]}
-    loss = PerceptualLoss(judge, **base.loss.arguments())
-    loss.set_targets(style=load_style(base.style).to(device()))
+    loss = PerceptualLoss(vgg, **base.loss.arguments())
+    loss.set_targets(style=load_style(base.style.picture, base.style.size).to(default_device()))
     curves: dict[str, list[list[float]]] = {}
     ends: dict[str, list[dict[str, float]]] = {}
     pictures, steps = {}, []
     for name, changes in [("base", {}), *((key, value[0]) for key, value in ABLATIONS.items())]:
         for seed in chosen["seeds"]:
-            recipe = _recipe(chosen, seed, judge.name, changes, len(photos))
+            recipe = _recipe(chosen, seed, vgg.name, changes, len(photos))
             with tempfile.TemporaryDirectory() as folder:
                 trained = train(recipe, photos, Path(folder) / "run", precision="no", progress=False)
-            network = trained.network.to(device())
+            network = trained.network.to(default_device())
             rows = [row for row in trained.history if "evaluation" in row]
             steps = [row["step"] for row in rows]
             curves.setdefault(name, []).append([rounded(row["evaluation"]["objective"]) for row in rows])
-            ends.setdefault(name, []).extend(_ends(network, held_out[seed], loss, judge))
+            ends.setdefault(name, []).extend(_ends(network, held_out[seed], loss, vgg))
             if seed == chosen["seeds"][0]:
                 with torch.no_grad():
                     pictures[name] = network(content).clamp(0, 1).cpu()
@@ -118,7 +120,7 @@ def run(scale: str = "book", loss_network: str = "auto", data: str | Path | None
         for name, rows in ends.items()
     }
     made_with = {
-        "loss_network": describe(judge),
+        "loss_network": describe(vgg),
         "seeds": chosen["seeds"],
         "precision": "no",
         "recipe": base.to_dict(),
@@ -155,19 +157,19 @@ def _recipe(
 def _held_out(photos: Sequence[Path], recipe: Recipe, seed: int) -> list[Tensor]:
     """Return the photos that a run with this seed does not see, as they are evaluated on."""
     paths = split(photos, recipe.run.held_out, seed)[1]
-    return [center_crop(load_image(path), recipe.training.size).to(device()) for path in paths]
+    return [center_crop(load_image(path), recipe.training.size).to(default_device()) for path in paths]
 
 
 @torch.no_grad()
 def _ends(
-    network: StyleTransferNet, held_out: Sequence[Tensor], loss: PerceptualLoss, judge: LossNetwork
+    network: StyleTransferNet, held_out: Sequence[Tensor], loss: PerceptualLoss, vgg: LossNetwork
 ) -> list[dict[str, float]]:
     """Measure a network on held-out photos: the base's objective, whatever the network was trained with."""
     rows = []
     for content in held_out:
         result = network(content)
         terms = {name: value.item() for name, value in loss(result, content=content).items()}
-        own, known = judge(result, list(CONTENT_LAYERS)), judge(content, list(CONTENT_LAYERS))
+        own, known = vgg(result, list(CONTENT_LAYERS)), vgg(content, list(CONTENT_LAYERS))
         distances = {
             layer: feature_reconstruction_loss(own[layer], known[layer]).item() for layer in CONTENT_LAYERS
         }

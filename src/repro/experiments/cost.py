@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from ..blocks import ResidualBlock
-from .common import Result, device, seconds, settings, spread
-from .equal_depth import OPTIONS, full_size, multiplications, small_inside
+from ..devices import default_device
+from .support.common import Result, seconds, settings, spread
+from .support.network_analysis import OPTIONS, full_size, multiplications, small_inside
 
 SEED = 0
 COUNTED_AT = 256  # px: counting costs nothing, so it is done at the paper's size whatever the scale
@@ -54,8 +55,8 @@ def run(scale: str = "book", loss_network: str = "auto") -> Result:
     rows = []
     for name, (make, channels, divisor) in CASES.items():
         torch.manual_seed(SEED)
-        network = make().eval().to(device())
-        x = torch.rand(1, channels, *[chosen["size"] // divisor] * 2, device=device())
+        network = make().eval().to(default_device())
+        x = torch.rand(1, channels, *[chosen["size"] // divisor] * 2, device=default_device())
         with torch.no_grad():
             times = seconds(lambda network=network, x=x: network(x), chosen["repeats"])
         rows.append(

@@ -14,7 +14,7 @@ from ..figures import show_groups
 from ..losses import feature_reconstruction_loss, pixel_loss
 from ..metrics import psnr
 from ..optimize_image import invert_features
-from .common import Result, describe, describe_pictures, load_loss_network, rounded, settings, squares
+from .support.common import Result, describe, describe_pictures, load_loss_network, rounded, settings, squares
 
 LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_1", "relu5_3")  # the paper: from relu2_2 on
 SEED = 0
@@ -39,7 +39,7 @@ def run(scale: str = "book", loss_network: str = "auto") -> Result:
 
     Raises:
         ValueError: unknown scale or loss network.
-        repro.assets.AssetError: the loss network's weights cannot be had.
+        repro.errors.AssetError: the loss network's weights cannot be had.
     """
     chosen = settings(SETTINGS, scale)
     network = load_loss_network(loss_network, LAYERS)

@@ -16,12 +16,14 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from tqdm import tqdm
 
-from ..assets import PHOTOS, photo
-from ..data import data_hash, list_photos
-from ..images import center_crop, load_image
-from .baseline_curves import SEED, baseline_curve
-from .common import Result, describe_pictures, device, rounded, settings
-from .trained_styles import TrainedStyle, first_style, trained_style
+from ..devices import default_device
+from ..images import center_crop
+from ..picture_files import load_image
+from ..sample_photos import PHOTOS, photo
+from ..training.data import data_hash, list_photos
+from .support.baseline_curves import SEED, baseline_curve
+from .support.common import Result, describe_pictures, rounded, settings
+from .support.trained_styles import TrainedStyle, first_style, trained_style
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "smoke": {"photos": {32: 2}, "iterations": 6},  # how many, by size
@@ -59,7 +61,7 @@ def run(
     Raises:
         ValueError: unknown scale, loss network or network, or no network comes with the package.
         FileNotFoundError: no picture in ``data``.
-        repro.assets.AssetError: the style picture or weights cannot be had.
+        repro.errors.AssetError: the style picture or weights cannot be had.
     """
     chosen = settings(SETTINGS, scale)
     if sizes is not None:
@@ -78,10 +80,13 @@ def run(
 def photos_of(count: int, size: int, data: str | Path | None) -> dict[str, Tensor]:
     """Return centre squares of the first photos of a folder, or of those that come with scikit-image."""
     if data is None:
-        return {name: center_crop(photo(name), size).to(device()) for name in list(PHOTOS)[:count]}
+        return {name: center_crop(photo(name), size).to(default_device()) for name in list(PHOTOS)[:count]}
     data = Path(data).expanduser()
     paths = list_photos(data)[:count]
-    return {str(path.relative_to(data)): center_crop(load_image(path), size).to(device()) for path in paths}
+    return {
+        str(path.relative_to(data)): center_crop(load_image(path), size).to(default_device())
+        for path in paths
+    }
 
 
 def describe_photos(count: int, size: int, data: str | Path | None) -> dict[str, Any]:

@@ -16,17 +16,18 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ..assets import PHOTOS, find_alexnet, find_loss_weights
 from ..degradations import DISTORTIONS, distort
+from ..devices import default_device
 from ..loss_network import LossNetwork
 from ..losses import feature_reconstruction_loss, pixel_loss
-from ..metrics import lpips
-from .common import (
+from ..metrics import find_alexnet, lpips
+from ..sample_photos import PHOTOS
+from ..vgg_weights import find_loss_weights
+from .support.common import (
     Result,
     describe,
     describe_lpips,
     describe_pictures,
-    device,
     load_loss_network,
     rounded,
     settings,
@@ -59,7 +60,7 @@ def run(scale: str = "book", loss_network: str = "auto") -> Result:
 
     Raises:
         ValueError: unknown scale or loss network.
-        repro.assets.AssetError: the loss network's weights cannot be had.
+        repro.errors.AssetError: the loss network's weights cannot be had.
     """
     chosen = settings(SETTINGS, scale)
     main = load_loss_network(loss_network, LAYERS)
@@ -78,7 +79,7 @@ def run(scale: str = "book", loss_network: str = "auto") -> Result:
         kinds = [str(rng.choice(DISTORTIONS))] * 2 if same_kind else list(rng.choice(DISTORTIONS, 2, False))
         strengths = sorted(rng.uniform(size=2)) if same_kind else rng.uniform(size=2)
         versions = [
-            distort(original.cpu(), str(kind), strength, rng).to(device())
+            distort(original.cpu(), str(kind), strength, rng).to(default_device())
             for kind, strength in zip(kinds, strengths, strict=True)
         ]
         for judge, (first, second) in _distances(original, versions, networks).items():

@@ -13,8 +13,8 @@ import torch
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from .common import Result, rounded, settings
-from .equal_depth import effective_side, field_side, full_size, influence, small_inside
+from .support.common import Result, rounded, settings
+from .support.network_analysis import effective_side, field_side, full_size, influence, small_inside
 
 SEED = 0
 KINDS = {"full": "full size throughout", "quarter": "a quarter of the size inside"}

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import EXPERIMENTS
-from .common import SCALES
-from .paper import paper_numbers
+from .support.common import SCALES
 
 AGREES = {"psnr": 0.05, "ssim": 0.002}  # dB; differences within these are rounding and implementation
 UNITS = {"psnr": " dB", "ssim": ""}
@@ -45,6 +47,16 @@ class Row(NamedTuple):
     verdict: str
 
 
+@cache
+def paper_numbers() -> dict[str, Any]:
+    """Return the numbers of the paper by experiment, each table with ``source`` and ``certainty``.
+
+    They are typed in one place only, ``paper.toml`` beside this file.
+    """
+    file = resources.files(__package__) / "paper.toml"
+    return tomllib.loads(file.read_text(encoding="utf-8"))
+
+
 def scorecard(folder: str | Path) -> str:
     """Return a section in Markdown for each experiment with numbers of the paper, from the results there.
 
@@ -69,7 +81,7 @@ def scorecard(folder: str | Path) -> str:
         if name not in results:
             lines += ["", f"No result is stored; `repro reproduce {name}` makes one.", ""]
             continue
-        lines += ["", f"Ours: {made_how(results[name])}", ""]
+        lines += ["", f"Ours: {provenance_line(results[name])}", ""]
         if rows[name]:
             lines += ["| | paper | ours | |", "|---|---:|---:|---|"]
             lines += [f"| {' | '.join(row)} |" for row in rows[name]] + [""]
@@ -152,7 +164,7 @@ def loss_network_of(result: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return made_with.get("loss_network") or made_with.get("network", {}).get("loss_network")
 
 
-def made_how(result: Mapping[str, Any]) -> str:
+def provenance_line(result: Mapping[str, Any]) -> str:
     """Return what a reader needs to know of a result, and to make it again."""
     network = loss_network_of(result)
     parts = [f"scale {result['scale']}", result["device"]]

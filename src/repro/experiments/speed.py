@@ -21,12 +21,13 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from ..devices import default_device
 from ..optimize_image import optimize_image, white_noise
 from ..transform_nets import StyleTransferNet
-from .common import Result, describe_pictures, device, rounded, seconds, settings, spread, squares
-from .equal_depth import multiplications
-from .paper import paper_numbers
-from .trained_styles import first_style, trained_style
+from .scorecard import paper_numbers
+from .support.common import Result, describe_pictures, rounded, seconds, settings, spread, squares
+from .support.network_analysis import multiplications
+from .support.trained_styles import first_style, trained_style
 
 SEED = 0
 PHOTO = "astronaut"
@@ -56,7 +57,7 @@ def run(scale: str = "book", loss_network: str = "auto", styles: Sequence[str] |
 
     Raises:
         ValueError: unknown scale, loss network or network, or no network comes with the package.
-        repro.assets.AssetError: the style picture or weights cannot be had.
+        repro.errors.AssetError: the style picture or weights cannot be had.
     """
     chosen = settings(SETTINGS, scale)
     style = trained_style(first_style(styles), loss_network)
@@ -118,9 +119,9 @@ def _peak(side: int = 1024, channels: int = 256, size: int = 64) -> float:
 
     Which of the two is the faster depends on the processor: on some, convolutions run twice as fast.
     """
-    a = torch.rand(side, side, device=device())
-    x = torch.rand(1, channels, size, size, device=device())
-    weight = torch.rand(channels, channels, 3, 3, device=device())
+    a = torch.rand(side, side, device=default_device())
+    x = torch.rand(1, channels, size, size, device=default_device())
+    weight = torch.rand(channels, channels, 3, 3, device=default_device())
     product = side**3 / min(seconds(lambda: a @ a, 5))
     work = 9 * channels**2 * size**2
     return max(product, work / min(seconds(lambda: torch.conv2d(x, weight, padding=1), 5)))

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from ..figures import show
 from ..images import center_crop
 from ..optimize_image import transfer_style
-from .common import Result, describe_pictures, rounded, settings, squares
-from .trained_styles import names_of_styles, trained_style
+from .support.common import Result, describe_pictures, rounded, settings, squares
+from .support.trained_styles import style_networks, trained_style
 
 SEED = 0
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -35,11 +35,11 @@ def run(scale: str = "book", loss_network: str = "auto", styles: Sequence[str] |
 
     Raises:
         ValueError: unknown scale, loss network or network, or no network comes with the package.
-        repro.assets.AssetError: a style picture or weights cannot be had.
+        repro.errors.AssetError: a style picture or weights cannot be had.
     """
     chosen = settings(SETTINGS, scale)
     pictures, rows, described = {}, [], []
-    for source in names_of_styles(styles):
+    for source in style_networks(styles):
         style = trained_style(source, loss_network)
         described.append(style.describe())
         for size in chosen["sizes"]:

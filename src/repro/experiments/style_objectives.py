@@ -11,10 +11,10 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatterSciNotation, LogLocator
 
-from .baseline_curves import SEED
-from .common import Result, settings
 from .objective_curve import compare, describe_photos, photos_of
-from .trained_styles import names_of_styles, trained_style
+from .support.baseline_curves import SEED
+from .support.common import Result, settings
+from .support.trained_styles import style_networks, trained_style
 
 SETTINGS: dict[str, dict[str, Any]] = {
     # The long runs show where the baseline ends, on the first of the photos: each takes minutes.
@@ -50,7 +50,7 @@ def run(
     Raises:
         ValueError: unknown scale, loss network or network, or no network comes with the package.
         FileNotFoundError: no picture in ``data``.
-        repro.assets.AssetError: a style picture or weights cannot be had.
+        repro.errors.AssetError: a style picture or weights cannot be had.
     """
     chosen = settings(SETTINGS, scale)
     after = [count for count in (10, 20, 50, 100) if count <= chosen["iterations"]] or [chosen["iterations"]]
@@ -59,7 +59,7 @@ def run(
     few = dict(list(photos.items())[: chosen["long"]["photos"]])
     chosen["long"] = {**chosen["long"], "photos": len(few)}
     rows, described = [], []
-    for source in names_of_styles(styles):
+    for source in style_networks(styles):
         style = trained_style(source, loss_network)
         described.append(style.describe())
         found = compare(style, photos, chosen["iterations"])

@@ -6,11 +6,12 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from ..config import STYLE_LAYERS
+from ..devices import default_device
 from ..figures import show_groups
 from ..optimize_image import reconstruct_style
 from ..patterns import draw
-from .common import Result, describe, describe_pictures, device, load_loss_network, rounded, settings
+from ..presets import STYLE_LAYERS
+from .support.common import Result, describe, describe_pictures, load_loss_network, rounded, settings
 
 SEED = 0
 # The loss at relu4_3 is by far the smallest: with as much total variation as the others it comes out grey.
@@ -34,11 +35,11 @@ def run(scale: str = "book", loss_network: str = "auto") -> Result:
 
     Raises:
         ValueError: unknown scale or loss network.
-        repro.assets.AssetError: the loss network's weights cannot be had.
+        repro.errors.AssetError: the loss network's weights cannot be had.
     """
     chosen = settings(SETTINGS, scale)
     network = load_loss_network(loss_network, STYLE_LAYERS)
-    styles = {name: draw(name, chosen["size"]).to(device()) for name in chosen["styles"]}
+    styles = {name: draw(name, chosen["size"]).to(default_device()) for name in chosen["styles"]}
     choices = {layer: [layer] for layer in network.layers} | {"all": list(network.layers)}
     pictures, rows = {}, []
     for name, style in styles.items():

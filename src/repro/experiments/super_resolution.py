@@ -12,28 +12,29 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .. import datasets
-from ..assets import PHOTOS, find_alexnet, photo
-from ..data import data_hash, list_photos
 from ..degradations import low_resolution
+from ..devices import default_device
 from ..figures import show_groups
-from ..images import load_image, match_histograms, resize
+from ..images import crop_middle, match_histograms, resize
 from ..inference import trained_on_features, upscale
 from ..losses import feature_reconstruction_loss
-from ..metrics import evaluate_sr, lpips
-from ..pretrained import load_network, shipped
-from ..transform_nets import SuperResolutionNet
-from .common import (
+from ..metrics import evaluate_sr, find_alexnet, lpips
+from ..picture_files import load_image
+from ..pretrained import shipped
+from ..sample_photos import PHOTOS, photo
+from ..training.data import data_hash, list_photos
+from ..transform_nets import SuperResolutionNet, load_network
+from .scorecard import paper_numbers
+from .support.common import (
     Result,
     describe,
     describe_lpips,
     describe_pictures,
-    device,
     load_loss_network,
     rounded,
     settings,
 )
-from .paper import paper_numbers
-from .sr_protocols import PROTOCOLS, bicubic_score, crop_to_multiple, is_grey_file, to_8_bit
+from .support.sr_protocols import PROTOCOLS, bicubic_score, crop_to_multiple, is_grey_file, to_8_bit
 
 FACTORS = (4, 8)
 SETS = ("set5", "set14", "bsd100")
@@ -79,11 +80,11 @@ def run(
         ValueError: unknown scale, loss network or network, or one that is not for super-resolution, or two
             networks, or two pictures of a set, with the same name.
         FileNotFoundError: no picture in ``data``, or no such folder.
-        repro.assets.AssetError: a test set or the loss network's weights are not on this machine.
+        repro.errors.AssetError: a test set or the loss network's weights are not on this machine.
     """
     chosen = settings(SETTINGS, scale)
     methods = _networks(networks)
-    judge = load_loss_network(loss_network, list(FEATURE_LAYERS.values()))
+    vgg = load_loss_network(loss_network, list(FEATURE_LAYERS.values()))
     sets, hashes, grey = _load_sets(chosen, data)
     chosen["sets"] = list(sets)
     complete = [name for name in sets if _is_complete(name, sets[name], chosen["side"])]
@@ -93,7 +94,7 @@ def run(
             fitting = [name for name in methods if methods[name].factor == factor]
             pairs = tqdm(originals.items(), f"{set_name} x{factor}", leave=False, disable=None)
             for name, original in pairs:
-                rows, crops = _score(original, factor, {key: methods[key] for key in fitting}, judge)
+                rows, crops = _score(original, factor, {key: methods[key] for key in fitting}, vgg)
                 images += [{"set": set_name, "picture": name, **row} for row in rows]
                 if factor not in pictures:
                     pictures[factor] = crops
@@ -112,7 +113,7 @@ def run(
         },
     }
     flat = {f"x{factor}/{name}": crop for factor, crops in pictures.items() for name, crop in crops.items()}
-    made_with = {"loss_network": describe(judge), "data": hashes, "networks": _describe(methods)}
+    made_with = {"loss_network": describe(vgg), "data": hashes, "networks": _describe(methods)}
     made_with |= describe_lpips()
     return Result(result, flat, made_with)
 
@@ -126,12 +127,12 @@ def _networks(names: Sequence[str] | None) -> dict[str, SuperResolutionNet]:
         name = (network.recipe or {}).get("name") or Path(source).stem
         if name in found or name == "bicubic":
             raise ValueError(f"{source}: there is another method called {name!r}; give one of them")
-        found[name] = network.to(device())
+        found[name] = network.to(default_device())
     return found
 
 
 def _describe(methods: dict[str, SuperResolutionNet]) -> dict[str, str]:
-    from ..weight_files import digest
+    from ..pretrained import digest
 
     return {name: digest(network.state_dict()) for name, network in methods.items()}
 
@@ -165,18 +166,15 @@ def _is_complete(name: str, pictures: dict[str, Tensor], side: int | None) -> bo
 
 
 def _middle(image: Tensor, side: int | None) -> Tensor:
-    if side is None:
-        return image
-    top, left = (max(0, (length - side) // 2) for length in image.shape[-2:])
-    return image[..., top : top + side, left : left + side]
+    return image if side is None else crop_middle(image, side, side)
 
 
 def _score(
-    picture: Tensor, factor: int, methods: dict[str, SuperResolutionNet], judge: Any
+    picture: Tensor, factor: int, methods: dict[str, SuperResolutionNet], vgg: Any
 ) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
     """Return a row for each input and method, and crops of the results for the plain input."""
-    original = crop_to_multiple(picture, factor).to(device())
-    known = judge(original)
+    original = crop_to_multiple(picture, factor).to(default_device())
+    known = vgg(original)
     rows, crops = [], {}
     for name, sigma in INPUTS.items():
         low = to_8_bit(low_resolution(original, factor, sigma))
@@ -188,7 +186,7 @@ def _score(
         for method, result in results.items():
             scores = evaluate_sr(result, original, factor)
             if name == "plain":
-                scores |= _distances(to_8_bit(result), original, judge, known)
+                scores |= _distances(to_8_bit(result), original, vgg, known)
             scores = {key: rounded(value) for key, value in scores.items()}
             rows.append({"factor": factor, "input": name, "method": method, **scores})
             if name == "plain" and not method.endswith(UNMATCHED):
@@ -196,8 +194,8 @@ def _score(
     return rows, crops | {"original": _middle(original, 128)}
 
 
-def _distances(result: Tensor, original: Tensor, judge: Any, known: dict[str, Tensor]) -> dict[str, float]:
-    own = judge(result)
+def _distances(result: Tensor, original: Tensor, vgg: Any, known: dict[str, Tensor]) -> dict[str, float]:
+    own = vgg(result)
     distances = {
         key: feature_reconstruction_loss(own[layer], known[layer]).item()
         for key, layer in FEATURE_LAYERS.items()

@@ -1,0 +1,219 @@
+"""The scorecard: verdicts on results whose numbers are known, and what it says where there are none."""
+
+import importlib
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from repro import experiments
+from repro.experiments.scorecard import (
+    COMPARE,
+    HEADLINES,
+    MARKS,
+    load_results,
+    paper_numbers,
+    scorecard,
+    with_headlines,
+)
+
+ROOT = Path(__file__).parents[2]
+
+
+def _write(folder, name, data, scale="book", **made_with):
+    content = {
+        "name": name,
+        "scale": scale,
+        "device": "CPU, 2 threads",
+        "seconds": 12.3,
+        "command": f"repro reproduce {name} --scale {scale} --loss-network pocket",
+        "made_with": made_with,
+        "data": data,
+    }
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.{scale}.json").write_text(json.dumps(content))
+
+
+def _rows(name, data):
+    return [tuple(row) for row in COMPARE[name](data)]
+
+
+def test_without_results_it_says_so(tmp_path):
+    text = scorecard(tmp_path / "missing")
+    assert text.startswith("No result is stored yet")
+    for name in COMPARE:
+        assert f"`repro reproduce {name}` makes one" in text
+
+
+def test_the_paper_is_named_for_every_experiment_that_is_compared():
+    for name in COMPARE:
+        assert {"source", "certainty"} <= set(paper_numbers()[name])
+        assert name in experiments.EXPERIMENTS
+
+
+def test_the_largest_scale_is_taken_and_described(tmp_path):
+    network = {"name": "pocket", "layers": ["relu2_2"], "weights": "x"}
+    for scale, growth in (("paper", 2.0), ("book", 9.0), ("smoke", 9.0)):
+        _write(
+            tmp_path,
+            "receptive_field",
+            {"growth": {"full": growth, "quarter": 8.0}},
+            scale,
+            loss_network=network,
+        )
+    assert load_results(tmp_path)["receptive_field"]["scale"] == "paper"
+    text = scorecard(tmp_path)
+    assert "Of 2 comparisons with a number of the paper: 2 agree." in text
+    assert "Ours: scale paper; CPU, 2 threads; loss network `pocket` at `relu2_2`; 12 s." in text
+    assert "| growth by a 3x3 convolution, at full size | 2 px | 2 px | agrees |" in text
+
+
+def test_super_resolution():
+    paper = {"psnr": 28.43, "ssim": 0.8114}
+    means = [
+        {"factor": 4, "set": "set5", "method": "bicubic", "psnr": 28.42, "ssim": 0.79, "paper": paper},
+        {
+            "factor": 4,
+            "set": "set5",
+            "method": "x4",
+            "psnr": 30.0,
+            "ssim": 0.8,
+            "paper": paper,
+        },  # not its method
+        {"factor": 4, "set": "set5", "method": "x4_relu2_2", "psnr": 29.0, "ssim": 0.75, "paper": paper},
+        {"factor": 4, "set": "mine", "method": "bicubic", "psnr": 20.0, "ssim": 0.5, "paper": None},
+    ]
+    off = {
+        "x4": [{"protocol": "a", "psnr": 0.01, "ssim": 0.02}, {"protocol": "c", "psnr": 0.5, "ssim": 0.01}],
+        "x8": [{"protocol": "b", "psnr": 1.2, "ssim": 0.1}],
+    }
+    assert _rows("super_resolution", {"means": means, "off": off}) == [
+        ("x4, set5, bicubic, PSNR", "28.43 dB", "28.42 dB", "agrees"),
+        ("x4, set5, bicubic, SSIM", "0.8114", "0.7900", "differs"),
+        ("x4, set5, x4_relu2_2, PSNR", "28.43 dB", "29.00 dB", "better"),
+        ("x4, set5, x4_relu2_2, SSIM", "0.8114", "0.7500", "worse"),
+        ("x4, all bicubic rows, protocol nearest in PSNR: a", "", "0.01 dB off", "agrees"),
+        ("x4, all bicubic rows, protocol nearest in SSIM: c", "", "0.0100 off", "differs"),
+        ("x8, all bicubic rows, protocol nearest in PSNR: b", "", "1.20 dB off", "differs"),
+        ("x8, all bicubic rows, protocol nearest in SSIM: b", "", "0.1000 off", "differs"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("crossing", "last", "verdict"),
+    [
+        (49, 500, "worse"),
+        (50, 500, "agrees"),
+        (100, 500, "agrees"),
+        (101, 500, "better"),
+        (None, 500, "better"),
+        (None, 60, "differs"),
+    ],
+)
+def test_crossing(crossing, last, verdict):
+    found = {
+        "size": 128,
+        "photos": ["a"],
+        "crossing": crossing,
+        "baseline": {"mean": [1.0] * (last + 1)},
+        "network": {"mean": 1.0},
+        "content": {"mean": 9.0},
+    }
+    (row,) = _rows("objective_curve", {"sizes": [found]})
+    assert row[1:] == ("50 to 100", f"not by {last}" if crossing is None else str(crossing), verdict)
+    ratio = _rows("objective_curve", {"sizes": [{**found, "size": 256, "photos": ["a", "b"]}]})[1]
+    assert ratio == ("256 px, 2 photos, objective of photo over network", "8.9", "9.0", "agrees")
+
+
+def test_speed():
+    found = {"size": 256, "speedup": {"100": 212.0, "300": 5000.0, "500": 10.0}}
+    rows = _rows("speed", {"sizes": [found, {**found, "size": 128}]})
+    assert [row[1:] for row in rows] == [
+        ("212", "212", "agrees"),
+        ("636", "5000", "better"),
+        ("1060", "10", "worse"),
+    ]
+
+
+def test_a_wrong_count_is_seen():
+    data = {"rows": [{"case": "block", "multiplications": 8_000_000}], "formula": {"block": 9_000_000}}
+    assert _rows("cost", data) == [("million multiplications, block", "9", "8", "differs")]
+
+
+def test_a_smoke_run_is_not_compared(tmp_path):
+    _write(tmp_path, "receptive_field", {"growth": {"full": 2.0, "quarter": 8.0}}, "smoke")
+    assert load_results(tmp_path) == {}
+
+
+def test_the_page_is_made_from_the_stored_results(tmp_path, monkeypatch):
+    book = Path(__file__).parents[2] / "book"
+    monkeypatch.syspath_prepend(str(book / "_ext"))  # as Sphinx does
+    extension = importlib.import_module("scorecard_page")
+    page = book.joinpath("scorecard.md").read_text()
+    _write(tmp_path / "results", "receptive_field", {"growth": {"full": 2.0, "quarter": 8.0}})
+    made = extension.write_scorecard(SimpleNamespace(srcdir=tmp_path), page)
+    assert extension.PLACE in page
+    assert extension.BESIDE in page
+    made_here = page.replace(extension.PLACE, scorecard(tmp_path / "results"))
+    assert made == made_here.replace(extension.BESIDE, "")  # nothing is stored of another loss network
+    assert "| agrees |" in made
+
+
+def test_a_damaged_result_is_named(tmp_path):
+    (tmp_path / "cost.book.json").write_text("{")
+    with pytest.raises(ValueError, match=r"cost\.book\.json: damaged"):
+        scorecard(tmp_path)
+
+
+def test_headlines_are_written_between_the_marks_of_a_page(tmp_path):
+    _write(tmp_path / "results", "receptive_field", {"growth": {"full": 2.0, "quarter": 8.0}})
+    text = f"# Before\n\n{MARKS[0]}old\n{MARKS[1]}\nafter\n"
+    page = with_headlines(text, tmp_path / "results")
+    assert page.startswith(f"# Before\n\n{MARKS[0]}\nOf 2 comparisons")
+    assert page.endswith(f"{MARKS[1]}\nafter\n")
+    assert "old" not in page
+    assert "| growth by a 3x3 convolution, after downsampling by 4 | 8 px | 8 px | agrees |\n" in page
+    assert "at full size" not in page  # no headline
+    assert with_headlines(page, tmp_path / "results") == page
+    with pytest.raises(ValueError, match="no <!-- scorecard -->"):
+        with_headlines("# Nothing\n", tmp_path / "results")
+
+
+def test_every_headline_is_a_row_of_the_scorecard():
+    """So that none is left out because a word of it changed."""
+    paper = paper_numbers()
+    psnr = {"psnr": 1.0, "ssim": 0.1, "paper": {"psnr": 1.0, "ssim": 0.1}}
+    data = {
+        "objective_curve": {
+            "sizes": [
+                {
+                    "size": 256,
+                    "photos": ["a", "b"],
+                    "crossing": 60,
+                    "baseline": {"mean": [1.0] * 101},
+                    "content": {"mean": 2.0},
+                    "network": {"mean": 1.0},
+                }
+            ]
+        },
+        "speed": {
+            "sizes": [{"size": 256, "speedup": {str(n): 1.0 for n in paper["speed"]["iterations"]}}],
+        },
+        "super_resolution": {
+            "means": [
+                {"factor": s, "set": "set5", "method": method, **psnr}
+                for s in (4, 8)
+                for method in ("bicubic", f"x{s}_relu2_2", f"x{s}_pixel")
+            ],
+            "off": {},
+        },
+        "receptive_field": {"growth": {"full": 2, "quarter": 8}},
+    }
+    rows = {row.what for name, found in data.items() for row in COMPARE[name](found)}
+    assert set(HEADLINES) <= rows
+
+
+def test_the_table_of_the_readme_is_that_of_the_stored_results():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert text == with_headlines(text, ROOT / "results"), "run: repro scorecard --page README.md"
