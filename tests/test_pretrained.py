@@ -239,7 +239,7 @@ def test_a_network_is_downloaded_from_the_hub_once(hub):
 
 
 def test_what_the_hub_does_not_have_is_one_line(hub):
-    code = "from repro import SuperResolutionNet as Net\nfrom repro.assets import AssetError\n"
+    code = "from repro import SuperResolutionNet as Net\nfrom repro.errors import AssetError\n"
     code += "try:\n    Net.from_pretrained('someone/nothing')\nexcept AssetError as error:\n    print(error)"
     result = hub(code)
     (line,) = result.stdout.splitlines()

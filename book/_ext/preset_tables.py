@@ -1,4 +1,4 @@
-"""Sphinx extension: the tables of the presets, made from `repro.config`, so that no number is typed twice."""
+"""Sphinx extension: the presets' tables, made from `repro.presets`, so that no number is typed twice."""
 
 from collections.abc import Mapping
 from dataclasses import fields

@@ -253,14 +253,14 @@ def test_without_a_style_network_one_line_says_so(monkeypatch):
 
 def test_without_a_painting_the_drawn_styles_are_taken(monkeypatch):
     """So that everything can be reproduced without a download."""
-    names = trained_styles.names_of_styles()
+    names = trained_styles.style_networks()
     assert names
     assert set(names) < set(PATTERNS)
     assert {"great_wave"} <= set(shipped("style")) - set(names)
     assert trained_styles.first_style() == trained_styles.FIRST in names
     monkeypatch.setattr(trained_styles, "FIRST", "none such")
     assert trained_styles.first_style() == names[0]
-    assert trained_styles.names_of_styles(["great_wave"]) == ["great_wave"]
+    assert trained_styles.style_networks(["great_wave"]) == ["great_wave"]
 
 
 def test_a_network_for_the_other_task_is_refused(tmp_path, style):

@@ -41,7 +41,7 @@ def test_precision_may_differ_from_one_training_to_the_next():
 
 def test_auto_is_the_default_precision(monkeypatch):
     for precision in ("no", "bf16"):
-        monkeypatch.setattr("repro.runtime.default_precision", lambda precision=precision: precision)
+        monkeypatch.setattr("repro.training.runtime.default_precision", lambda precision=precision: precision)
         assert make_accelerator("auto").mixed_precision == precision
 
 

@@ -42,7 +42,7 @@ def run(
     """Minimise the objective of a trained network by the baseline, photo by photo, and compare.
 
     At every size its terms weigh against each other as in training; see
-    :meth:`repro.experiments.trained_styles.TrainedStyle.loss_for`.
+    :meth:`repro.experiments.support.trained_styles.TrainedStyle.loss_for`.
 
     Args:
         data: a folder of photos, the first of which are taken; default those that come with scikit-image,
@@ -56,7 +56,7 @@ def run(
         iteration; ``network`` and ``content``, mean and standard deviation of the network's result and of the
         photo itself; ``crossing``, the first iteration after which the baseline's mean is no higher than the
         network's (None if never), and ``crossings`` of each photo; ``baselines_kept``, how many of the
-        baseline's curves were on this machine already (:mod:`repro.experiments.baseline_curves`).
+        baseline's curves were on this machine already (:mod:`repro.experiments.support.baseline_curves`).
 
     Raises:
         ValueError: unknown scale, loss network or network, or no network comes with the package.

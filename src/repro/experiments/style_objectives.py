@@ -43,9 +43,9 @@ def run(
         ``content`` (the photo itself), ``network``, and ``baseline`` after the iterations named in
         ``data["after"]``; ``crossing``, the first iteration after which the baseline's mean is no higher than
         the network's (None if never), ``crossings`` of each photo, and ``baselines_kept``, how many of the
-        baseline's curves were on this machine already (:mod:`repro.experiments.baseline_curves`). ``long``
-        has ``network`` and ``baseline`` on the first few photos alone, the latter after ``iterations`` of
-        ``data["settings"]`` and of its ``long``.
+        baseline's curves were on this machine already (:mod:`repro.experiments.support.baseline_curves`).
+        ``long`` has ``network`` and ``baseline`` on the first few photos alone, the latter after
+        ``iterations`` of ``data["settings"]`` and of its ``long``.
 
     Raises:
         ValueError: unknown scale, loss network or network, or no network comes with the package.

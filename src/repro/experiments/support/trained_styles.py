@@ -153,5 +153,5 @@ def first_style(names: Sequence[str] | None = None) -> str:
 
 
 def _picture_is_here(source: str) -> bool:
-    recipe = load_network(source).recipe
-    return recipe is not None and style_picture(recipe["style"]["picture"]).is_here
+    style = (load_network(source).recipe or {}).get("style")  # a network for super-resolution has none
+    return style is not None and style_picture(style["picture"]).is_here
