@@ -88,8 +88,8 @@ def _card(
         "parameters": sum(value.numel() for value in tensors.values()),
         "weights_digest": digest(tensors),
         "recipe": recipe.to_dict(),
-        "started_from": description.get("started_from"),
-        "style_fingerprint": description.get("style_fingerprint"),
+        "started_from": description["started_from"],
+        "style_fingerprint": description["style_fingerprint"],
         "style": style_picture(recipe.style.picture).credit if recipe.task == "style" else None,
         "photos": {
             "training": photos["training"],

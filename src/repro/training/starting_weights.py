@@ -49,20 +49,26 @@ def origin(source: str | Path) -> dict[str, Any]:
     steps = None
     if is_shipped(source):
         made = card(str(source))
-        steps = made["steps"] + ((made.get("started_from") or {}).get("steps") or 0)
+        steps = made["steps"] + _steps_before(made)
     elif (Path(source) / "run.json").is_file():
-        before = RunFolder(source).description().get("started_from") or {}
+        description = RunFolder(source).description()
         history = read_history(source)
         if any("evaluation" in row for row in history):  # else it was lost
-            steps = best_evaluation(history)["step"] + (before.get("steps") or 0)
+            steps = best_evaluation(history)["step"] + _steps_before(description)
     weights = digest(load_network(source).state_dict())
     return {"network": Path(source).name, "weights": weights, "steps": steps}
+
+
+def _steps_before(made: Mapping[str, Any]) -> int:
+    """Return the steps behind the weights that a run began with, from its card or description."""
+    start = made["started_from"]
+    return (start and start["steps"]) or 0
 
 
 def widened(narrow: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
     """Return weights with which ``network`` computes what a narrower one computes with ``narrow``.
 
-    Layers and weights that only ``network`` has, and the filters that it has more, keep its own values; the
+    Layers and weights that only ``network`` has, and the additional filters keep its own values; the
     weights from added filters to those of the narrow network are 0. ``network`` itself is not changed.
 
     Args:
