@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from repro import cli, images
+from repro import cli, images, picture_files
 from repro.optimize_image import OptimizedImage
 from repro.presets import REFERENCE, STYLE_LAYERS
 from repro.training import train
@@ -29,7 +29,7 @@ def repro(*arguments, **kwargs):
 
 @pytest.fixture
 def photo(tmp_path, astronaut):
-    images.save_image(astronaut, tmp_path / "photo.png")
+    picture_files.save_image(astronaut, tmp_path / "photo.png")
     return tmp_path / "photo.png"
 
 
@@ -49,7 +49,7 @@ def test_transfer_style_writes_a_picture_and_lowers_the_objective(photo, tmp_pat
         "--loss-network", "pocket",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    assert images.load_image(output).shape == (1, 3, 64, 64)
+    assert picture_files.load_image(output).shape == (1, 3, 64, 64)
     line = next(line for line in result.stderr.splitlines() if line.startswith("Objective"))
     before, after = float(line.split()[1]), float(line.split()[3])
     assert after < before / 2
@@ -82,7 +82,7 @@ def test_the_seed_decides_the_picture(photo, tmp_path):
             "--seed", seed, "--loss-network", "pocket",
         )  # fmt: skip
         assert result.returncode == 0, result.stderr
-        pixels.append(images.to_array(images.load_image(tmp_path / name)))
+        pixels.append(images.to_array(picture_files.load_image(tmp_path / name)))
     assert (pixels[0] == pixels[1]).all()
     assert (pixels[0] != pixels[2]).any()
 
@@ -118,7 +118,7 @@ def test_nothing_is_overwritten_unless_told(photo, tmp_path):
     assert_one_line_error(repro(*arguments), "out.png", "--overwrite")
     assert output.read_bytes() == b"mine"
     assert repro(*arguments, "--overwrite").returncode == 0
-    assert images.load_image(output).shape == (1, 3, 16, 16)
+    assert picture_files.load_image(output).shape == (1, 3, 16, 16)
 
 
 def test_bad_input_is_one_line_and_exit_code_2(photo, tmp_path):
@@ -155,7 +155,9 @@ run = { held_out = 1, log_every = 1, save_every = 1000, evaluate_every = 1000, w
 @pytest.fixture
 def photos(tmp_path, astronaut):
     for i in range(4):
-        images.save_image(astronaut[..., 12 * i : 12 * i + 70, : 80 + i], tmp_path / "photos" / f"{i}.png")
+        picture_files.save_image(
+            astronaut[..., 12 * i : 12 * i + 70, : 80 + i], tmp_path / "photos" / f"{i}.png"
+        )
     return tmp_path / "photos"
 
 
