@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import repro
-from repro.assets import photo
+from repro.sample_photos import photo
 
 FACTOR, CROP, BATCH, STEPS = 4, 48, 4, 200
 TRAINING, HELD_OUT = ("astronaut", "coffee", "rocket"), ("chelsea", "motorcycle")

@@ -10,7 +10,6 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.nn.parallel import DistributedDataParallel
 
 import tiny_vgg
-from repro.config import PRESETS
 from repro.loss_network import LossNetwork
 from repro.losses import (
     PerceptualLoss,
@@ -20,6 +19,7 @@ from repro.losses import (
     style_reconstruction_loss,
     total_variation,
 )
+from repro.presets import PRESETS
 
 
 def _double(*shape):

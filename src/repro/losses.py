@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from .config import PRESETS
+from .presets import PRESETS
 
 StyleReduction = Literal["sum", "mean", "relative"]
 PixelError = Literal["squared", "absolute"]
