@@ -264,7 +264,7 @@ class PerceptualLoss(nn.Module):
         """Return the loss of a preset, with its layers, weights and reductions.
 
         Args:
-            preset: "paper", "reference" or "modern"; see :mod:`repro.config`.
+            preset: "paper", "reference" or "modern"; see :mod:`repro.presets`.
             task: "style" or "super-resolution".
             loss_network: with the layers of the preset.
 
