@@ -1,6 +1,7 @@
 """The project's address: known in one place, and until it is, no file and no page points to one."""
 
 import importlib.util
+import re
 import shutil
 import tomllib
 from pathlib import Path
@@ -95,3 +96,16 @@ def test_buttons_of_the_book(project, url):
     assert options["repository_url"] == url
     assert bool(options["launch_buttons"]) == bool(url)
     assert options["navbar_persistent"] == []
+
+
+def test_no_file_names_an_address_that_is_not_the_one(project_files):
+    """Accounts of others are named where something of theirs is used: data, and the released code."""
+    known = {"OWNER/NAME", "jcjohnson/fast-neural-style", "BIDS/BSDS500", "majedelhelou/denoising_datasets"}
+    urls = tomllib.loads(ROOT.joinpath("pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]
+    known.add(urls.get("Source", "").removeprefix("https://github.com/"))
+    found = {}
+    for path, text in project_files.items():
+        for account in re.findall(r"(?:github|githubusercontent)\.com[/:]([\w.-]+/[\w-]+)", text):
+            if account not in known and "tests/" not in path:
+                found.setdefault(account, path)
+    assert not found

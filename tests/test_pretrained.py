@@ -3,10 +3,12 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
 from dataclasses import replace
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -48,11 +50,36 @@ def test_what_was_saved_is_loaded_with_its_options(kind, tmp_path, astronaut):
     assert_same(load_network(tmp_path / "saved" / "model.safetensors"), network)
     page = (tmp_path / "saved" / "README.md").read_text()
     assert f'{type(network).__name__}.from_pretrained("owner/name")' in page
-    assert "pip install https://github.com/perceptual-losses/repro/archive/main.zip" in page
     assert "license" not in page  # whoever trained it says
     with torch.no_grad():
         photo = astronaut[..., :24, :24]
         assert torch.equal(loaded(photo), network.eval()(photo))
+
+
+@pytest.mark.parametrize("url", ["https://github.com/owner/name", ""], ids=["address", "no address"])
+def test_the_page_says_how_to_get_the_package(url, monkeypatch):
+    described = Message()
+    described["Project-URL"] = "Paper, https://arxiv.org/abs/1603.08155"
+    if url:
+        described["Project-URL"] = f"Source, {url}"
+    monkeypatch.setattr(
+        "repro.pretrained.installed.metadata", {"perceptual-losses-repro": described}.__getitem__
+    )
+    page = str(StyleTransferNet(width=0.1).generate_model_card())
+    links = re.findall(r"https?://[^\s)`]+", page)
+    if url:
+        assert f"but:\n\n```bash\npip install {url}/archive/main.zip\n```\n\nThen this loads it" in page
+        assert links.count(f"{url}/archive/main.zip") == 1
+    else:
+        assert "but what `pip install .` installs in a clone of its repository.\n\nThen this loads it" in page
+    assert {link for link in links if not (url and link.startswith(url))} == {
+        "https://arxiv.org/abs/1603.08155"
+    }
+
+
+def test_a_package_that_is_not_installed_has_no_address(monkeypatch):
+    monkeypatch.setattr("repro.pretrained._DISTRIBUTION", "no-package-of-this-name")
+    assert "in a clone of its repository" in str(StyleTransferNet(width=0.1).generate_model_card())
 
 
 def test_a_trained_network_keeps_its_recipe(tmp_path):

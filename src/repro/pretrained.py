@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from importlib import metadata as installed
 from importlib import resources
 from pathlib import Path
 from typing import Any, Self
@@ -26,6 +27,7 @@ from .errors import AssetError
 
 LARGEST = 1e4  # no weight of a network that works comes near it
 HUB_FILE = "model.safetensors"
+_DISTRIBUTION = "perceptual-losses-repro"  # the package's name for pip
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _CARD = """---
 {{ card_data }}
@@ -35,12 +37,14 @@ _CARD = """---
 
 An image transformation network of the package `repro`, a reproduction of
 [Johnson, Alahi and Fei-Fei, *Perceptual Losses for Real-Time Style Transfer and
-Super-Resolution*]({{ paper_url }}), ECCV 2016. The package is not the `repro` of PyPI, but:
+Super-Resolution*]({{ paper_url }}), ECCV 2016. The package is not the `repro` of PyPI, but
+{%- if address %}:
 
 ```bash
-pip install {{ repo_url }}/archive/main.zip
+pip install {{ address }}/archive/main.zip
 ```
-
+{% else %} what `pip install .` installs in a clone of its repository.
+{% endif %}
 Then this loads it{% if not repo_id %} (`owner/name` is this page's address without the host){% endif %}:
 
 ```python
@@ -217,11 +221,19 @@ def describe(metadata: Mapping[str, str], path: Path) -> tuple[str, dict[str, An
         raise AssetError(f"{path}: its metadata do not say which network of this project it is") from None
 
 
+def _address() -> str:
+    """Return where the project lives, as the installed package says (``make address``), or ""."""
+    try:
+        urls = installed.metadata(_DISTRIBUTION).get_all("Project-URL") or []
+    except installed.PackageNotFoundError:
+        return ""
+    return dict(line.split(", ", 1) for line in urls).get("Source", "")
+
+
 class HubMixin(
     ModelHubMixin,
     model_card_template=_CARD,
     library_name="repro",
-    repo_url="https://github.com/perceptual-losses/repro",
     paper_url="https://arxiv.org/abs/1603.08155",
     pipeline_tag="image-to-image",
     tags=["perceptual-loss"],
@@ -324,6 +336,7 @@ class HubMixin(
             fields: what else the page shows.
         """
         recipe = json.dumps(without_paths(self.recipe), indent=1) if self.recipe else ""
-        page = super().generate_model_card(network=type(self).__name__, recipe=recipe, **fields)
+        facts = {"network": type(self).__name__, "recipe": recipe, "address": _address()}
+        page = super().generate_model_card(**facts, **fields)
         page.data.license = license
         return page
