@@ -25,6 +25,7 @@ bs4 = pytest.importorskip("bs4")
 pytest.importorskip("jupyter_book", reason="the book is built by jupyter-book")
 
 ROOT = Path(__file__).parents[1]
+PATIENCE = 600_000  # milliseconds that the browser may take, on a slow and busy machine
 WIDTHS = {"desktop": 1280, "phone": 390}
 CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
 RAW_TEX = re.compile(
@@ -183,6 +184,7 @@ def test_page_reads_well_without_a_network(book, address, browser, page, width):
             complaints.append(message.text)
 
     context = browser.new_context(viewport={"width": width, "height": 900})
+    context.set_default_timeout(PATIENCE)
     tab = context.new_page()
     tab.route("**/*", keep_local)
     tab.on("console", note_console)
@@ -228,6 +230,7 @@ def test_slider_over_two_pictures(book, address, browser, astronaut, width, scri
     page = page.replace("</article>", f"{output}</article>")
 
     context = browser.new_context(viewport={"width": width, "height": 900}, java_script_enabled=scripts)
+    context.set_default_timeout(PATIENCE)
     tab = context.new_page()
     tab.route("**/slider.html", lambda route: route.fulfill(body=page, content_type="text/html"))
     tab.goto(f"{address}book/slider.html", wait_until="load")

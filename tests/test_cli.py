@@ -24,7 +24,7 @@ from repro.vgg_weights import find_loss_weights
 
 def repro(*arguments, **kwargs):
     command = [sys.executable, "-W", "error", "-m", "repro.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=240, **kwargs)
+    return subprocess.run(command, capture_output=True, text=True, timeout=1800, **kwargs)
 
 
 @pytest.fixture
@@ -182,7 +182,7 @@ def wait_for_steps(process, folder, number):
 
 def assert_stopped(process, folder):
     """Check that it left cleanly; return the step that it came to."""
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=1800)
     assert process.returncode == 130, errors
     (line,) = [line for line in errors.splitlines() if line.startswith("repro:")]
     assert line.endswith(f"; go on with: repro train --resume {folder}")
@@ -207,7 +207,7 @@ def test_an_interrupted_training_goes_on_to_the_same_network(photos, tmp_path, m
     assert 3 <= first < second < 60
 
     process = start("--resume", folder)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=1800)
     assert process.returncode == 0, errors
     assert errors.splitlines()[-1].startswith("60 steps; objective on held-out photos ")
     assert errors.splitlines()[-1].endswith(f"The run is in {folder}.")

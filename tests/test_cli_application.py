@@ -50,7 +50,9 @@ def run(monkeypatch, capsys):
 
 def test_stylize_in_a_process_of_its_own(photo, style, tmp_path):
     command = ["-W", "error", "-m", "repro.cli", "stylize", photo, "--style", style, "-o", tmp_path / "a.png"]
-    result = subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True, timeout=240)
+    result = subprocess.run(
+        [sys.executable, *map(str, command)], capture_output=True, text=True, timeout=1800
+    )
     assert (result.returncode, result.stdout) == (0, ""), result.stderr
     assert result.stderr == f"Wrote {tmp_path / 'a.png'}.\n"
     expected = to_array(repro.stylize(load_image(photo), style))

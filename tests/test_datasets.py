@@ -431,7 +431,7 @@ def run(*arguments, entry=None):
         code += f"datasets.DATASETS['tiny'] = datasets.DataSet(**{vars(entry)!r})\n"
     code += "downloads.PAUSES = (0.01,)\nsys.argv[0] = 'repro'; cli.main()"
     command = [sys.executable, "-W", "error", "-c", code, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, timeout=1800)
 
 
 def test_the_command_line(server, publish):

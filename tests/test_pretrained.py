@@ -249,7 +249,9 @@ def hub(tmp_path):
 
     def run(code):
         command = [sys.executable, "-c", code]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ | settings)
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=1800, env=os.environ | settings
+        )
 
     yield run
     server.shutdown()

@@ -40,7 +40,7 @@ def download_with_npm() -> bytes:
         command = [npm, "pack", f"mathjax@{VERSION}", "--silent", "--fetch-retries=1"]
         command += ["--fetch-timeout=30000", "--cache", f"{folder}/cache", "--pack-destination", folder]
         try:
-            subprocess.run(command, check=True, capture_output=True, timeout=120)
+            subprocess.run(command, check=True, capture_output=True, timeout=600)
             with tarfile.open(Path(folder, f"mathjax-{VERSION}.tgz")) as package:
                 content = package.extractfile(f"package/es5/{FILE}").read()
         except (subprocess.SubprocessError, tarfile.TarError, KeyError) as error:

@@ -81,6 +81,18 @@ def ended(child):
     return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
+def stopped_while_writing(child, folder):
+    """Whether a child was writing a checkpoint and is stopped in it, however late this process sees it."""
+    if not any(folder.glob(".checkpoint-*")):
+        return False
+    os.kill(child, signal.SIGSTOP)
+    os.waitid(os.P_PID, child, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+    if any(folder.glob(".checkpoint-*")):
+        return True
+    os.kill(child, signal.SIGCONT)
+    return False
+
+
 def kill(recipes, photos, folder):
     """With the one recipe make an undisturbed run, then others that are killed; return what became of each.
 
@@ -99,7 +111,7 @@ def kill(recipes, photos, folder):
         while not ended(child):
             if time.monotonic() < moment:
                 time.sleep(0.0005)
-            elif not while_writing or any(runs[-1].glob(".checkpoint-*")):
+            elif not while_writing or stopped_while_writing(child, runs[-1]):
                 break
         os.kill(child, signal.SIGKILL)  # a child that has ended is not harmed
         code = wait(child)

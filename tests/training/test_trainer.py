@@ -111,7 +111,7 @@ def forked(action, recipes, photos, folder):
         [str(part) for part in command],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1800,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     assert result.returncode == 0, result.stderr
@@ -126,7 +126,7 @@ def test_killed_at_any_moment_a_run_ends_with_the_same_weights(photos, tmp_path)
     report = forked("kill", {"sr": recipe}, photos, tmp_path / "runs")
     kills = report["kills"]
     assert len(kills) == 20
-    assert sum(kill["half_written"] for kill in kills) >= 3
+    assert sum(kill["half_written"] for kill in kills) >= len(kills) // 3
     assert len({kill["step"] for kill in kills}) >= 3  # at early and late moments
     undisturbed = tmp_path / "runs" / "undisturbed"
     for name in report["runs"]:
