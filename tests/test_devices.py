@@ -6,13 +6,54 @@ import pytest
 import torch
 
 from repro import devices
-from repro.devices import default_device, device_name
+from repro.devices import device, device_name
 
 
-@pytest.mark.parametrize(("cuda", "kind"), [(True, "cuda"), (False, "cpu")])
-def test_the_first_gpu_is_taken_where_there_is_one(cuda, kind, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-    assert default_device() == torch.device(kind)
+@pytest.fixture
+def machine(monkeypatch):
+    """Pretend that so many GPUs of each kind are here."""
+    monkeypatch.delenv("REPRO_DEVICE", raising=False)
+
+    def pretend(cuda=0, mps=False):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+    pretend()
+    return pretend
+
+
+@pytest.mark.parametrize(
+    ("here", "kind"),
+    [({"cuda": 1}, "cuda"), ({"mps": True}, "mps"), ({"cuda": 1, "mps": True}, "cuda"), ({}, "cpu")],
+)
+def test_auto_takes_a_gpu_where_there_is_one(here, kind, machine):
+    machine(**here)
+    assert device() == device("auto") == torch.device(kind)
+    assert device("cpu") == torch.device("cpu")
+
+
+def test_auto_is_what_the_environment_says(machine, monkeypatch):
+    machine(cuda=2)
+    monkeypatch.setenv("REPRO_DEVICE", "cpu")
+    assert device() == torch.device("cpu")
+    assert device("cuda:1") == torch.device("cuda:1")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("gpu", "unknown device 'gpu'; choose auto, cpu, cuda or mps"),
+        ("cuda:x", "unknown device 'cuda:x'"),
+        ("cpu:", "unknown device 'cpu:'"),
+        ("mps", "no device 'mps'; PyTorch finds here: cpu, cuda"),
+        ("cuda:2", "no device 'cuda:2'"),
+    ],
+)
+def test_a_device_that_is_not_there_is_named(name, message, machine):
+    machine(cuda=2)
+    with pytest.raises(ValueError, match=message):
+        device(name)
 
 
 @pytest.mark.parametrize(("count", "end"), [(1, "1 thread"), (2, "2 threads")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 from pathlib import Path
@@ -11,20 +12,47 @@ import torch
 CPUINFO = Path("/proc/cpuinfo")  # where Linux names the processor
 
 
-def default_device() -> torch.device:
-    """Return the device that networks run on unless told otherwise: the first GPU of CUDA, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def device(name: str = "auto") -> torch.device:
+    """Return the device of a name.
+
+    Args:
+        name: "cpu", "cuda" (an NVIDIA or AMD GPU; "cuda:1" is the second), "mps" (Apple's GPU), or "auto": the
+            one that the environment variable ``REPRO_DEVICE`` names, else a GPU if there is one, else the CPU.
+
+    Raises:
+        ValueError: no such name, or this machine has no such device.
+
+    Example:
+        >>> device("cpu")
+        device(type='cpu')
+    """
+    if name == "auto":
+        name = os.environ.get("REPRO_DEVICE", "auto")
+    here = {
+        "cpu": 1,
+        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        "mps": int(torch.backends.mps.is_available()),
+    }
+    if name == "auto":
+        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if here[kind]))
+    kind, _, index = name.partition(":")
+    if kind not in here or not (index.isdecimal() or name == kind):
+        raise ValueError(f"unknown device {name!r}; choose auto, cpu, cuda or mps")
+    if int(index or 0) >= here[kind]:
+        found = ", ".join(kind for kind in here if here[kind])
+        raise ValueError(f"this machine has no device {name!r}; PyTorch finds here: {found}")
+    return torch.device(name)
 
 
-def device_name(device: torch.device | str | None = None) -> str:
-    """Return how results name a device, by default :func:`default_device`.
+def device_name(chosen: torch.device | str | None = None) -> str:
+    """Return how results name a device, by default the one that :func:`device` takes.
 
     That is the GPU's own name, "CPU (AMD EPYC, AVX512), 2 threads" with the processor and the widest
     instructions of it that PyTorch uses, or the name PyTorch has for another kind ("mps").
     """
-    kind = torch.device(device or default_device()).type
+    kind = torch.device(chosen or device()).type
     if kind == "cuda":
-        return torch.cuda.get_device_name(device)
+        return torch.cuda.get_device_name(chosen)
     if kind != "cpu":
         return kind
     threads = torch.get_num_threads()
