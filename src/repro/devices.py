@@ -16,8 +16,8 @@ def device(name: str = "auto") -> torch.device:
     """Return the device of a name.
 
     Args:
-        name: "cpu", "cuda" (an NVIDIA or AMD GPU; "cuda:1" is the second), "mps" (Apple's GPU), or "auto": the
-            one that the environment variable ``REPRO_DEVICE`` names, else a GPU if there is one, else the CPU.
+        name: "cpu", "cuda" (an NVIDIA or AMD GPU; "cuda:1" is the second), "mps" (Apple's GPU), or "auto":
+            what the environment variable ``REPRO_DEVICE`` names, else a GPU if there is one, else the CPU.
 
     Raises:
         ValueError: no such name, or this machine has no such device.

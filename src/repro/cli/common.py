@@ -21,8 +21,7 @@ Output = Annotated[
     Path, typer.Option("--output", "-o", help="The file to write; the suffix sets the format.")
 ]
 Device = Annotated[
-    str,
-    typer.Option(help="auto (a GPU if there is one), cpu, cuda or mps (Apple's GPU).", envvar="REPRO_DEVICE"),
+    str, typer.Option(help="auto (a GPU if there is one), cpu, cuda or mps (Apple's GPU).")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output file if it exists.")]
 

@@ -13,7 +13,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ..devices import default_device
+from ..devices import device
 from ..images import center_crop, to_array
 from ..loss_network import LossNetwork
 from ..losses import PerceptualLoss, feature_reconstruction_loss
@@ -94,11 +94,11 @@ def run(scale: str = "book", loss_network: str = "auto", data: str | Path | None
     chosen = settings(SETTINGS, scale)
     vgg = load_loss_network(loss_network, list(dict.fromkeys([*CONTENT_LAYERS, *STYLE_LAYERS])))
     photos = photo_files() if data is None else list_photos(data)
-    content = center_crop(photo("chelsea"), 2 * chosen["size"]).to(default_device())
+    content = center_crop(photo("chelsea"), 2 * chosen["size"]).to(device())
     base = _recipe(chosen, 0, vgg.name, {}, len(photos))
     held_out = {seed: _held_out(photos, base, seed) for seed in chosen["seeds"]}
     loss = PerceptualLoss(vgg, **base.loss.arguments())
-    loss.set_targets(style=load_style(base.style.picture, base.style.size).to(default_device()))
+    loss.set_targets(style=load_style(base.style.picture, base.style.size).to(device()))
     curves: dict[str, list[list[float]]] = {}
     ends: dict[str, list[dict[str, float]]] = {}
     pictures, steps = {}, []
@@ -107,7 +107,7 @@ def run(scale: str = "book", loss_network: str = "auto", data: str | Path | None
             recipe = _recipe(chosen, seed, vgg.name, changes, len(photos))
             with tempfile.TemporaryDirectory() as folder:
                 trained = train(recipe, photos, Path(folder) / "run", precision="no", progress=False)
-            network = trained.network.to(default_device())
+            network = trained.network.to(device())
             rows = [row for row in trained.history if "evaluation" in row]
             steps = [row["step"] for row in rows]
             curves.setdefault(name, []).append([rounded(row["evaluation"]["objective"]) for row in rows])
@@ -157,7 +157,7 @@ def _recipe(
 def _held_out(photos: Sequence[Path], recipe: Recipe, seed: int) -> list[Tensor]:
     """Return the photos that a run with this seed does not see, as they are evaluated on."""
     paths = split(photos, recipe.run.held_out, seed)[1]
-    return [center_crop(load_image(path), recipe.training.size).to(default_device()) for path in paths]
+    return [center_crop(load_image(path), recipe.training.size).to(device()) for path in paths]
 
 
 @torch.no_grad()

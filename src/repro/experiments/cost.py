@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from ..blocks import ResidualBlock
-from ..devices import default_device
+from ..devices import device
 from .support.common import Result, seconds, settings, spread
 from .support.network_analysis import OPTIONS, full_size, multiplications, small_inside
 
@@ -55,8 +55,8 @@ def run(scale: str = "book", loss_network: str = "auto") -> Result:
     rows = []
     for name, (make, channels, divisor) in CASES.items():
         torch.manual_seed(SEED)
-        network = make().eval().to(default_device())
-        x = torch.rand(1, channels, *[chosen["size"] // divisor] * 2, device=default_device())
+        network = make().eval().to(device())
+        x = torch.rand(1, channels, *[chosen["size"] // divisor] * 2, device=device())
         with torch.no_grad():
             times = seconds(lambda network=network, x=x: network(x), chosen["repeats"])
         rows.append(

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from tqdm import tqdm
 
-from ..devices import default_device
+from ..devices import device
 from ..images import center_crop
 from ..picture_files import load_image
 from ..sample_photos import PHOTOS, photo
@@ -80,11 +80,11 @@ def run(
 def photos_of(count: int, size: int, data: str | Path | None) -> dict[str, Tensor]:
     """Return centre squares of the first photos of a folder, or of those that come with scikit-image."""
     if data is None:
-        return {name: center_crop(photo(name), size).to(default_device()) for name in list(PHOTOS)[:count]}
+        return {name: center_crop(photo(name), size).to(device()) for name in list(PHOTOS)[:count]}
     data = Path(data).expanduser()
     paths = list_photos(data)[:count]
     return {
-        str(path.relative_to(data)): center_crop(load_image(path), size).to(default_device())
+        str(path.relative_to(data)): center_crop(load_image(path), size).to(device())
         for path in paths
     }
 

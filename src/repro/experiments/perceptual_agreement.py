@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..degradations import DISTORTIONS, distort
-from ..devices import default_device
+from ..devices import device
 from ..loss_network import LossNetwork
 from ..losses import feature_reconstruction_loss, pixel_loss
 from ..metrics import find_alexnet, lpips
@@ -79,7 +79,7 @@ def run(scale: str = "book", loss_network: str = "auto") -> Result:
         kinds = [str(rng.choice(DISTORTIONS))] * 2 if same_kind else list(rng.choice(DISTORTIONS, 2, False))
         strengths = sorted(rng.uniform(size=2)) if same_kind else rng.uniform(size=2)
         versions = [
-            distort(original.cpu(), str(kind), strength, rng).to(default_device())
+            distort(original.cpu(), str(kind), strength, rng).to(device())
             for kind, strength in zip(kinds, strengths, strict=True)
         ]
         for judge, (first, second) in _distances(original, versions, networks).items():

@@ -21,7 +21,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ..devices import default_device
+from ..devices import device
 from ..optimize_image import optimize_image, white_noise
 from ..transform_nets import StyleTransferNet
 from .scorecard import paper_numbers
@@ -119,9 +119,9 @@ def _peak(side: int = 1024, channels: int = 256, size: int = 64) -> float:
 
     Which of the two is the faster depends on the processor: on some, convolutions run twice as fast.
     """
-    a = torch.rand(side, side, device=default_device())
-    x = torch.rand(1, channels, size, size, device=default_device())
-    weight = torch.rand(channels, channels, 3, 3, device=default_device())
+    a = torch.rand(side, side, device=device())
+    x = torch.rand(1, channels, size, size, device=device())
+    weight = torch.rand(channels, channels, 3, 3, device=device())
     product = side**3 / min(seconds(lambda: a @ a, 5))
     work = 9 * channels**2 * size**2
     return max(product, work / min(seconds(lambda: torch.conv2d(x, weight, padding=1), 5)))

@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from ..devices import default_device
+from ..devices import device
 from ..figures import show_groups
 from ..optimize_image import reconstruct_style
 from ..patterns import draw
@@ -39,7 +39,7 @@ def run(scale: str = "book", loss_network: str = "auto") -> Result:
     """
     chosen = settings(SETTINGS, scale)
     network = load_loss_network(loss_network, STYLE_LAYERS)
-    styles = {name: draw(name, chosen["size"]).to(default_device()) for name in chosen["styles"]}
+    styles = {name: draw(name, chosen["size"]).to(device()) for name in chosen["styles"]}
     choices = {layer: [layer] for layer in network.layers} | {"all": list(network.layers)}
     pictures, rows = {}, []
     for name, style in styles.items():

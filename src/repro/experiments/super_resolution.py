@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from .. import datasets
 from ..degradations import low_resolution
-from ..devices import default_device
+from ..devices import device
 from ..figures import show_groups
 from ..images import crop_middle, match_histograms, resize
 from ..inference import trained_on_features, upscale
@@ -127,7 +127,7 @@ def _networks(names: Sequence[str] | None) -> dict[str, SuperResolutionNet]:
         name = (network.recipe or {}).get("name") or Path(source).stem
         if name in found or name == "bicubic":
             raise ValueError(f"{source}: there is another method called {name!r}; give one of them")
-        found[name] = network.to(default_device())
+        found[name] = network.to(device())
     return found
 
 
@@ -173,7 +173,7 @@ def _score(
     picture: Tensor, factor: int, methods: dict[str, SuperResolutionNet], vgg: Any
 ) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
     """Return a row for each input and method, and crops of the results for the plain input."""
-    original = crop_to_multiple(picture, factor).to(default_device())
+    original = crop_to_multiple(picture, factor).to(device())
     known = vgg(original)
     rows, crops = [], {}
     for name, sigma in INPUTS.items():

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ...atomic_files import atomic_path
-from ...devices import default_device
+from ...devices import device
 from ...images import center_crop
 from ...loss_network import LossNetwork
 from ...metrics import find_alexnet, lpips_network
@@ -54,7 +54,7 @@ def settings(table: Mapping[str, Mapping[str, Any]], scale: str) -> dict[str, An
 
 def squares(names: Sequence[str], size: int) -> dict[str, Tensor]:
     """Return the centre squares of photos that come with scikit-image, each (1, 3, size, size), by name."""
-    return {name: center_crop(photo(name), size).to(default_device()) for name in names}
+    return {name: center_crop(photo(name), size).to(device()) for name in names}
 
 
 def load_loss_network(name: str, layers: Sequence[str] | None = None) -> LossNetwork:
@@ -69,7 +69,7 @@ def load_loss_network(name: str, layers: Sequence[str] | None = None) -> LossNet
         if not kept:
             raise ValueError(f"loss network {network.name!r} has none of {', '.join(layers)}")
         network = LossNetwork(network.name, kept)
-    return network.to(default_device())
+    return network.to(device())
 
 
 def describe(network: LossNetwork) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...devices import default_device
+from ...devices import device
 from ...loss_network import LossNetwork
 from ...losses import PerceptualLoss
 from ...presets import LossConfig
@@ -30,7 +30,7 @@ class TrainedStyle:
 
     Attributes:
         name: of its recipe.
-        network: on :func:`repro.devices.default_device`.
+        network: on :func:`repro.devices.device`.
         picture: (1, 3, H, W), the style picture at the size that it was trained with.
         loss_network: with the layers of the objective that its weights reach.
         loss: layers and weights of the objective, the network's own as far as the loss network has them.
@@ -111,8 +111,8 @@ def trained_style(source: str | Path, loss_network: str = "auto") -> TrainedStyl
     picture = load_style(recipe.style.picture, recipe.style.size)
     return TrainedStyle(
         recipe.name,
-        network.to(default_device()),
-        picture.to(default_device()),
+        network.to(device()),
+        picture.to(device()),
         reached,
         recipe.loss,
         recipe.training.size,
