@@ -13,17 +13,18 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from repro import cli, images, picture_files
+from repro import __version__, cli, images, picture_files
 from repro.optimize_image import OptimizedImage
 from repro.presets import REFERENCE, STYLE_LAYERS
 from repro.training import train
 from repro.training.recipe import load_recipe
 from repro.training.runtime import default_precision
 from repro.vgg_weights import find_loss_weights
+from small_networks import style_recipe, write
 
 
 def repro(*arguments, **kwargs):
-    command = [sys.executable, "-W", "error", "-m", "repro.cli", *map(str, arguments)]
+    command = [sys.executable, "-W", "error", "-m", "repro", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=1800, **kwargs)
 
 
@@ -31,6 +32,11 @@ def repro(*arguments, **kwargs):
 def photo(tmp_path, astronaut):
     picture_files.save_image(astronaut, tmp_path / "photo.png")
     return tmp_path / "photo.png"
+
+
+@pytest.fixture
+def style_file(tmp_path):
+    return write(style_recipe("rug"), tmp_path / "weights" / "style.safetensors")
 
 
 def assert_one_line_error(result, *words):
@@ -165,7 +171,7 @@ def start(*arguments):
     """Begin a training in a group of processes of its own, as a terminal does."""
     environment = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": str(torch.get_num_threads())}
     return subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "repro.cli", "train", *map(str, arguments)],
+        [sys.executable, "-W", "error", "-m", "repro", "train", *map(str, arguments)],
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | environment,
@@ -302,15 +308,88 @@ def test_train_says_in_one_line_what_does_not_fit(photos, tmp_path, monkeypatch,
     assert not (tmp_path / "new").exists()
 
 
-def test_an_interruption_while_it_starts_is_one_line(monkeypatch, capsys):
-    def interrupted():
+def test_an_interruption_while_it_starts_is_one_line(photo, tmp_path, monkeypatch, capsys):
+    def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_run", interrupted)
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code == 130
+    monkeypatch.setattr("repro.picture_files.load_image", interrupted)
+    assert here(monkeypatch, "invert", photo, "-o", tmp_path / "a.png") == 130
     assert capsys.readouterr().err == "Aborted.\n"
+
+
+COMMANDS = [
+    command.name or command.callback.__name__.replace("_", "-") for command in cli.app.registered_commands
+]
+
+
+def test_help_and_completion_load_no_torch():
+    """In one process, as what counts is what is loaded, and each one would take its time to start."""
+    code = """
+import contextlib, io, os, sys
+from repro import cli
+
+def ended(*arguments):
+    sys.argv = ["repro", *arguments]
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        try:
+            cli.main()
+        except SystemExit as leave:
+            assert not leave.code, leave.code
+    return output.getvalue()
+
+for command in sys.argv[1:]:
+    assert "Usage" in ended(command, "--help"), command
+assert "Usage" in ended("--help") and "get" in ended("data", "--help")
+os.environ |= {"_REPRO_COMPLETE": "complete_bash", "COMP_WORDS": "repro sty", "COMP_CWORD": "1"}
+assert ended().split() == ["stylize", "styles"]
+heavy = {"torch", "numpy", "scipy", "PIL", "matplotlib"}
+print(*sorted({name.partition(".")[0] for name in sys.modules} & heavy))
+"""
+    command = [sys.executable, "-c", code, *COMMANDS]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert (result.returncode, result.stdout) == (0, "\n"), result.stderr
+
+
+def test_a_network_is_loaded_without_scipy(style_file, photo, tmp_path):
+    code = "import sys; from repro import cli\ntry:\n    cli.main()\nexcept SystemExit:\n    pass\n"
+    code += "print('scipy' in sys.modules, 'matplotlib' in sys.modules, 'huggingface_hub' in sys.modules)"
+    command = [sys.executable, "-c", code, "stylize", photo, "--style", style_file, "-o", tmp_path / "a.png"]
+    result = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=240)
+    assert result.stdout == "False False False\n", result.stderr
+    assert (tmp_path / "a.png").is_file()
+
+
+def test_version(monkeypatch, capsys):
+    assert here(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out == f"repro {__version__}\n"
+
+
+def test_only_expected_errors_are_one_line(photo, tmp_path, monkeypatch, capsys):
+    arguments = ("invert", photo, "-o", tmp_path / "a.png", "--layer", "relu9_9", "--loss-network", "pocket")
+    assert here(monkeypatch, *arguments) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    monkeypatch.setattr(sys, "argv", ["repro", "--debug", *map(str, arguments)])
+    with pytest.raises(ValueError, match="relu9_9"):
+        cli.main()
+
+    def mistaken(*arguments):
+        return torch.zeros(2).reshape(3) if mistake is RuntimeError else int("three")
+
+    for mistake in (RuntimeError, ValueError):
+        monkeypatch.setattr("repro.picture_files.load_image", mistaken)
+        monkeypatch.setattr(sys, "argv", ["repro", *map(str, arguments)])
+        with pytest.raises(mistake):
+            cli.main()
+
+
+def test_a_package_that_is_missing_is_named_with_its_extra(photo, style_file, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    assert here(monkeypatch, "styles", style_file, "--sheet", photo, "-o", tmp_path / "a.png") == 2
+    expected = (
+        "repro: this needs matplotlib; get it with: pip install 'perceptual-losses-repro[experiments]'\n"
+    )
+    assert capsys.readouterr().err == expected
 
 
 def test_a_scorecard_of_nothing_leaves_the_page(tmp_path, monkeypatch, capsys):

@@ -49,7 +49,7 @@ def run(monkeypatch, capsys):
 
 
 def test_stylize_in_a_process_of_its_own(photo, style, tmp_path):
-    command = ["-W", "error", "-m", "repro.cli", "stylize", photo, "--style", style, "-o", tmp_path / "a.png"]
+    command = ["-W", "error", "-m", "repro", "stylize", photo, "--style", style, "-o", tmp_path / "a.png"]
     result = subprocess.run(
         [sys.executable, *map(str, command)], capture_output=True, text=True, timeout=1800
     )
@@ -214,9 +214,8 @@ def test_what_cannot_be_done_at_all_is_one_line(run, photo, style, x4, tmp_path)
         (("stylize", photo, photo, "--style", style, "-o", tmp_path / "a.png"), "need a folder, not a file"),
         (("stylize", photo, "--style", style, "-o", tmp_path / "a.gif"), "unknown suffix '.gif'"),
         (("stylize", photo, "--style", style, "-o", tmp_path / "a.heic"), "unknown suffix '.heic'"),
-        (("upscale", photo, "--scale", 3), "scale must be 4 or 8, got 3"),
-        (("upscale", photo, "--loss", "l2"), "loss must be 'feature' or 'pixel'"),
-        (("upscale", photo, "--network", x4, "--scale", 8), "this network enlarges 4 times"),
+        (("upscale", photo, "--network", "x3"), "x3: no file, no run, and no network of the package (x4, "),
+        (("upscale", photo, "--device", "gpu"), "unknown device 'gpu'; choose auto, cpu, cuda or mps"),
         (("upscale", photo, "--network", style), "is no network for super-resolution"),
         (("styles", "-o", tmp_path / "a.png"), "give --sheet PHOTO"),
         (("styles", style, "--sheet", photo), "give the sheet a file"),

@@ -82,8 +82,8 @@ def test_the_processor_is_named_with_its_instructions_and_threads(
     assert device_name() == f"CPU ({name}, AVX512), {end}"
 
 
-def test_the_device_that_is_asked_for_is_named_and_not_the_gpu_beside_it(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+def test_the_device_that_is_asked_for_is_named_and_not_the_gpu_beside_it(machine, monkeypatch):
+    machine(cuda=2)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: f"GPU {device}")
     assert device_name() == "GPU None"
     assert device_name(torch.device("cuda", 1)) == "GPU cuda:1"

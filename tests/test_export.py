@@ -157,7 +157,7 @@ def test_another_kind_of_network_is_refused(tmp_path):
 def test_the_command_in_a_process_of_its_own(tmp_path):
     recipe = style_recipe("rug", norm="batch", padding="zero")
     source, output = write(recipe, tmp_path / "rug.safetensors"), tmp_path / "new" / "rug.onnx"
-    command = [sys.executable, "-W", "error", "-m", "repro.cli", "export", str(source), "-o", str(output)]
+    command = [sys.executable, "-W", "error", "-m", "repro", "export", str(source), "-o", str(output)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=1800)
     assert (result.returncode, result.stdout) == (0, ""), result.stderr
     assert result.stderr == f"Wrote {output}.\n"

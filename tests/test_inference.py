@@ -6,7 +6,7 @@ import torch
 import repro
 from repro.errors import AssetError
 from repro.images import match_histograms, resize, rgb_to_ycbcr, ycbcr_to_rgb
-from repro.inference import _network, network_name
+from repro.inference import _network
 from repro.transform_nets import load_network
 from small_networks import sr_recipe, style_recipe, write
 
@@ -46,7 +46,7 @@ def test_a_style_is_a_file_a_run_or_a_network(style, tmp_path, astronaut):
 
 def test_a_network_from_a_file_goes_where_the_photo_is(style):
     photo = torch.empty(1, 3, 8, 8, device="meta")  # any device but the CPU, where there may be no other
-    assert _network(style, repro.StyleTransferNet, photo).mean_pixel.device == photo.device
+    assert _network(style, "style", photo).mean_pixel.device == photo.device
 
 
 def test_photos_of_a_batch_do_not_know_each_other(style, astronaut):
@@ -65,7 +65,7 @@ def test_strength_mixes_photo_and_result(style, astronaut):
     assert not repro.stylize(astronaut.requires_grad_(), style, strength=0.25).requires_grad
 
 
-def test_preserved_colour_is_the_photos_and_luminance_the_results(style, astronaut):
+def test_preserved_color_is_the_photos_and_luminance_the_results(style, astronaut):
     photo = 0.4 + 0.2 * astronaut  # pale, so that few of the new colours leave [0, 1]
     plain, kept = repro.stylize(photo, style), repro.stylize(photo, style, preserve_color=True)
     inside = ((kept > 0) & (kept < 1)).all(1, keepdim=True)
@@ -73,11 +73,11 @@ def test_preserved_colour_is_the_photos_and_luminance_the_results(style, astrona
     difference = rgb_to_ycbcr(kept) - torch.cat([rgb_to_ycbcr(plain)[:, :1], rgb_to_ycbcr(photo)[:, 1:]], 1)
     assert (difference.abs() * inside).max() < 1e-5
     grey = photo.mean(1, keepdim=True).expand(-1, 3, -1, -1)
-    colourless = repro.stylize(grey, style, preserve_color=True)
-    assert (colourless.amax(1) - colourless.amin(1)).max() < 1e-5
+    colorless = repro.stylize(grey, style, preserve_color=True)
+    assert (colorless.amax(1) - colorless.amin(1)).max() < 1e-5
 
 
-def test_strength_and_colour_of_a_tall_photo_are_those_of_its_parts(style):
+def test_strength_and_color_of_a_tall_photo_are_those_of_its_parts(style):
     photo = torch.rand(1, 3, 600, 5)
     plain = repro.stylize(photo, style, tile=None)
     mixed = repro.stylize(photo, style, tile=None, strength=0.5)
@@ -110,9 +110,21 @@ def test_a_tiled_result_is_that_of_the_whole(style, x4, astronaut):
     assert (whole - tiled).abs().mean() < 1e-4  # equal up to steps of the histogram
 
 
-def test_names_of_the_packages_networks():
-    names = [network_name(scale, loss) for scale in (4, 8) for loss in ("feature", "pixel")]
-    assert names == ["x4", "x4_pixel", "x8", "x8_pixel"]
+def test_a_photo_is_enlarged_four_times_by_the_packages_x4(astronaut):
+    small = resize(astronaut, (12, 20))
+    assert torch.equal(repro.upscale(small), repro.upscale(small, "x4"))
+    assert repro.upscale(small, "x8_pixel").shape == (1, 3, 96, 160)
+
+
+@pytest.mark.parametrize(
+    "wrap", [torch.compile, torch.nn.DataParallel, lambda x: torch.compile(torch.nn.DataParallel(x))]
+)
+def test_wrapped_networks_are_those_that_they_wrap(wrap, style, x4, astronaut):
+    small = resize(astronaut, (12, 20))
+    for run, file in ((repro.stylize, style), (repro.upscale, x4)):
+        assert torch.equal(run(small, wrap(load_network(file))), run(small, file))
+    with pytest.raises(ValueError, match="SuperResolutionNet is no network for style transfer"):
+        repro.stylize(small, wrap(load_network(x4)))
 
 
 def test_bad_input_is_named(style, x4, tmp_path, astronaut):
@@ -125,14 +137,17 @@ def test_bad_input_is_named(style, x4, tmp_path, astronaut):
         (lambda: repro.stylize(astronaut[0], style), ValueError, "photo: expected shape"),
         (lambda: repro.stylize((255 * astronaut).byte(), style), TypeError, "photo: expected a floating"),
         (lambda: repro.stylize(astronaut, style, tile=1), ValueError, "tile must be at least 64"),
-        (lambda: repro.stylize(astronaut, "no_such"), ValueError, "no_such: no file, no run, and no network"),
+        (lambda: repro.stylize(astronaut, "no_such"), ValueError, "no_such: no file, no run.*great_wave"),
+        (lambda: repro.upscale(small, "x3"), ValueError, "x3: no file, no run, and no network.*x4, .*x8"),
+        (
+            lambda: repro.upscale(small, "great_wave"),
+            ValueError,
+            "great_wave is no network for super-res.* x4, ",
+        ),
+        (lambda: repro.upscale(small, torch.nn.Identity()), ValueError, "Identity is no network for super-"),
         (lambda: repro.stylize(astronaut, x4), ValueError, "x4.safetensors is no network for style transfer"),
         (lambda: repro.upscale(small, network=style), ValueError, "is no network for super-resolution"),
         (lambda: repro.upscale(small, network=x4, tile=1), ValueError, "tile must be at least 64"),
-        (lambda: repro.upscale(small, 3), ValueError, "scale must be 4 or 8, got 3"),
-        (lambda: repro.upscale(small, 0), ValueError, "scale must be 4 or 8, got 0"),
-        (lambda: repro.upscale(small, 8, network="x4"), ValueError, "this network enlarges 4 times"),
-        (lambda: repro.upscale(small, 4, "l1"), ValueError, "loss must be 'feature' or 'pixel', got 'l1'"),
     ]
     for call, error, message in cases:
         with pytest.raises(error, match=message):

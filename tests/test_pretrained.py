@@ -10,6 +10,7 @@ import threading
 from dataclasses import replace
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 import torch
@@ -56,8 +57,14 @@ def test_what_was_saved_is_loaded_with_its_options(kind, tmp_path, astronaut):
         assert torch.equal(loaded(photo), network.eval()(photo))
 
 
+def test_a_package_that_is_not_installed_has_no_address(monkeypatch, tmp_path):
+    monkeypatch.setattr("repro.pretrained.DISTRIBUTION", "no-package-of-this-name")
+    StyleTransferNet(width=0.1).save_pretrained(tmp_path)
+    assert "in a clone of its repository" in (tmp_path / "README.md").read_text()
+
+
 @pytest.mark.parametrize("url", ["https://github.com/owner/name", ""], ids=["address", "no address"])
-def test_the_page_says_how_to_get_the_package(url, monkeypatch):
+def test_the_page_says_how_to_get_the_package(url, monkeypatch, tmp_path):
     described = Message()
     described["Project-URL"] = "Paper, https://arxiv.org/abs/1603.08155"
     if url:
@@ -65,7 +72,8 @@ def test_the_page_says_how_to_get_the_package(url, monkeypatch):
     monkeypatch.setattr(
         "repro.pretrained.installed.metadata", {"perceptual-losses-repro": described}.__getitem__
     )
-    page = str(StyleTransferNet(width=0.1).generate_model_card())
+    StyleTransferNet(width=0.1).save_pretrained(tmp_path)
+    page = (tmp_path / "README.md").read_text()
     links = re.findall(r"https?://[^\s)`]+", page)
     if url:
         assert f"but:\n\n```bash\npip install {url}/archive/main.zip\n```\n\nThen this loads it" in page
@@ -75,11 +83,6 @@ def test_the_page_says_how_to_get_the_package(url, monkeypatch):
     assert {link for link in links if not (url and link.startswith(url))} == {
         "https://arxiv.org/abs/1603.08155"
     }
-
-
-def test_a_package_that_is_not_installed_has_no_address(monkeypatch):
-    monkeypatch.setattr("repro.pretrained._DISTRIBUTION", "no-package-of-this-name")
-    assert "in a clone of its repository" in str(StyleTransferNet(width=0.1).generate_model_card())
 
 
 def test_a_trained_network_keeps_its_recipe(tmp_path):
@@ -280,7 +283,7 @@ def test_what_is_pushed_is_what_is_saved(monkeypatch):
     pushed = {}
 
     def upload(self, *, repo_id, folder_path, **options):
-        files = {file.name: file.read_bytes() for file in sorted(folder_path.iterdir())}
+        files = {file.name: file.read_bytes() for file in sorted(Path(folder_path).iterdir())}
         pushed[repo_id] = files
 
     class Created:
@@ -288,7 +291,7 @@ def test_what_is_pushed_is_what_is_saved(monkeypatch):
 
     monkeypatch.setattr(HfApi, "create_repo", lambda self, **options: Created)
     monkeypatch.setattr(HfApi, "upload_folder", upload)
-    NETWORKS["x8"]().push_to_hub("someone/network", model_card_kwargs={"license": "cc0-1.0"})
+    NETWORKS["x8"]().push_to_hub("someone/network", license="cc0-1.0")
     assert list(pushed["someone/network"]) == ["README.md", "config.json", "model.safetensors"]
     assert json.loads(pushed["someone/network"]["config.json"])["scale"] == 8
     page = ModelCard(pushed["someone/network"]["README.md"].decode())

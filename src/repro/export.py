@@ -117,7 +117,7 @@ def _describe(model: Any, network: StyleTransferNet | SuperResolutionNet) -> Non
     if network.recipe is not None:
         metadata["recipe"] = json.dumps(without_paths(network.recipe))
     else:
-        metadata["config"] = json.dumps({"network": name, **network._hub_mixin_config})
+        metadata["config"] = json.dumps({"network": name, **network.options})
     onnx.helper.set_model_props(model, metadata)
 
 

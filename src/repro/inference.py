@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .images import check_image, match_histograms, rgb_to_ycbcr, ycbcr_to_rgb
 from .tiles import TILE, run_in_tiles
-from .transform_nets import StyleTransferNet, SuperResolutionNet, load_network
-
-LOSSES = ("feature", "pixel")
+from .transform_nets import SuperResolutionNet, check_task, load_network
 
 
 def stylize(
     photo: Tensor,
-    style: str | Path | StyleTransferNet,
+    style: str | Path | nn.Module,
     strength: float = 1.0,
     preserve_color: bool = False,
     tile: int | None = TILE,
@@ -28,9 +26,9 @@ def stylize(
     Args:
         photo: (N, 3, H, W), RGB in [0, 1], of any size and on any device.
         style: the name of a style that comes with the package, the folder of a run, a safetensors file, or
-            a network on the photo's device.
+            a network on the photo's device, compiled and in ``DataParallel`` too.
         strength: from 0, the photo as it is, to 1, the network's result; between them the two are mixed.
-        preserve_color: keep the photo's colours: only the luminance (Y of BT.601) is the network's.
+        preserve_color: keep the photo's colors: only the luminance (Y of BT.601) is the network's.
         tile: a larger photo is worked on in tiles of this side in pixels, at least 64, which bounds the
             memory that is needed; the result is the same. None: always in one piece.
         progress: show a bar in a terminal while there are tiles.
@@ -42,17 +40,21 @@ def stylize(
         TypeError, ValueError: ``photo`` is no image, another argument is not in its range, or ``style`` is
             not known or is a network for super-resolution.
         repro.errors.AssetError: the network's file is damaged.
+
+    Example:
+        >>> stylize(torch.rand(1, 3, 48, 64), "stained_glass").shape
+        torch.Size([1, 3, 48, 64])
     """
     photo = _checked(photo)
     if not 0 <= strength <= 1:
         raise ValueError(f"strength must be between 0 and 1, got {strength}")
-    network = _network(style, StyleTransferNet, photo)
+    network = _network(style, "style", photo)
     result = run_in_tiles(network, photo, tile, progress)
     for top in range(0, photo.shape[-2], 256):  # in strips, as a large picture would need several copies
         rows = (..., slice(top, top + 256), slice(None))
         if preserve_color:
-            luminance, colour = rgb_to_ycbcr(result[rows])[:, :1], rgb_to_ycbcr(photo[rows])[:, 1:]
-            result[rows] = ycbcr_to_rgb(torch.cat([luminance, colour], 1)).clamp_(0, 1)
+            luminance, color = rgb_to_ycbcr(result[rows])[:, :1], rgb_to_ycbcr(photo[rows])[:, 1:]
+            result[rows] = ycbcr_to_rgb(torch.cat([luminance, color], 1)).clamp_(0, 1)
         if strength < 1:
             result[rows] = torch.lerp(photo[rows], result[rows], strength)
     return result
@@ -60,10 +62,8 @@ def stylize(
 
 def upscale(
     photo: Tensor,
-    scale: Literal[4, 8] | None = None,
-    loss: Literal["feature", "pixel"] = "feature",
+    network: str | Path | nn.Module = "x4",
     match_histogram: bool | None = None,
-    network: str | Path | SuperResolutionNet | None = None,
     tile: int | None = TILE,
     progress: bool = False,
 ) -> Tensor:
@@ -71,53 +71,37 @@ def upscale(
 
     Args:
         photo: (N, 3, H, W), RGB in [0, 1], of any size and on any device.
-        scale: 4 or 8; default that of ``network`` if given, else 4.
-        loss: what the network was trained on: "feature" for detail that looks right, "pixel" for the
-            smallest error (section 4.2). "feature" has a pixel loss beside it against the fine grid that
-            features alone lay over even areas; ``network="x4_relu2_2"`` takes the paper's, features alone.
-        match_histogram: give each colour channel of the result the photo's distribution of values, the
+        network: the name of one that comes with the package, the folder of a run, a safetensors file, or a
+            network on the photo's device, compiled and in ``DataParallel`` too. "x4" and "x8" enlarge four
+            and eight times, with detail that looks right; "x4_pixel" and "x8_pixel" make the smallest error.
+            "x4_relu2_2" and "x8_relu2_2" are trained on features alone, as in section 4.2; the first two
+            have a pixel loss beside it against the fine grid that features alone lay over even areas.
+        match_histogram: give each color channel of the result the photo's distribution of values, the
             paper's post-processing (section 4.2). By default for networks of the feature loss alone, which
-            know colours only as far as the loss network does.
-        network: another one that comes with the package, by name, the folder of a run, a safetensors file,
-            or a network on the photo's device; ``loss`` is then its own.
+            know colors only as far as the loss network does.
         tile, progress: as of :func:`stylize`; ``tile`` is in pixels of the result.
 
     Returns:
-        (N, 3, scale H, scale W), float32, in [0, 1].
+        (N, 3, factor H, factor W), float32, in [0, 1].
 
     Raises:
-        TypeError, ValueError: ``photo`` is no image, another argument is not in its range, or there is no
-            such network, or it is one for style transfer or for another ``scale``.
+        TypeError, ValueError: ``photo`` is no image, another argument is not in its range, or ``network`` is
+            not known or is one for style transfer; the message lists the names.
         repro.errors.AssetError: the network's file is damaged.
+
+    Example:
+        >>> upscale(torch.rand(1, 3, 24, 32), "x4").shape
+        torch.Size([1, 3, 96, 128])
     """
     photo = _checked(photo)
-    if network is None:
-        network = network_name(scale, loss)
-    network = _network(network, SuperResolutionNet, photo)
-    check_scale(network, scale)
+    chosen = _network(network, "super-resolution", photo)
     if match_histogram is None:
-        match_histogram = trained_on_features(network) and not _loss(network).get("pixel_weight")
-    result = run_in_tiles(network, photo, tile, progress)
+        match_histogram = trained_on_features(chosen) and not _loss(chosen).get("pixel_weight")
+    result = run_in_tiles(chosen, photo, tile, progress)
     if match_histogram:
         for i in range(len(photo)):
             result[i : i + 1] = match_histograms(result[i : i + 1], photo[i : i + 1])
     return result
-
-
-def network_name(scale: int | None, loss: str) -> str:
-    """Return the name of the package's network for a scale (default 4) and a loss, as x4 or x8_pixel."""
-    scale = 4 if scale is None else scale
-    if scale not in (4, 8):
-        raise ValueError(f"scale must be 4 or 8, got {scale}")
-    if loss not in LOSSES:
-        raise ValueError(f"loss must be 'feature' or 'pixel', got {loss!r}")
-    return f"x{scale}" if loss == "feature" else f"x{scale}_pixel"
-
-
-def check_scale(network: SuperResolutionNet, scale: int | None) -> None:
-    """Raise ValueError if a scale is asked for that is not the network's."""
-    if scale not in (None, network.factor):
-        raise ValueError(f"scale {scale} was asked for, and this network enlarges {network.factor} times")
 
 
 def trained_on_features(network: SuperResolutionNet) -> bool:
@@ -137,10 +121,12 @@ def _checked(photo: Tensor) -> Tensor:
     return photo.detach().float().clamp(0, 1)
 
 
-def _network(source: Any, kind: type, photo: Tensor) -> Any:
-    network = source if isinstance(source, torch.nn.Module) else load_network(source).to(photo.device)
-    if not isinstance(network, kind):
-        what = "style transfer" if kind is StyleTransferNet else "super-resolution"
-        name = type(source).__name__ if network is source else source
-        raise ValueError(f"{name} is no network for {what}")
+def _network(source: str | Path | nn.Module, task: str, photo: Tensor) -> Any:
+    if not isinstance(source, nn.Module):
+        return load_network(source, task).to(photo.device)
+    network = source
+    # torch.compile keeps what it wraps as _orig_mod; DataParallel and DistributedDataParallel as module.
+    while inner := network._modules.get("_orig_mod") or network._modules.get("module"):
+        network = inner
+    check_task(network, task, type(network).__name__)
     return network

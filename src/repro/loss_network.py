@@ -187,7 +187,7 @@ def auto_note(asked: str, taken: str) -> str:
     """Return what to add to a line that names the loss network: how to get VGG-16 where "auto" did not."""
     if asked != "auto" or taken != "pocket":
         return ""
-    return "; VGG-16 itself: --loss-network vgg16 downloads it once"
+    return "; VGG-16 itself is called vgg16, and downloaded once"
 
 
 def available_layers(tensors: Mapping[str, Tensor]) -> tuple[str, ...]:

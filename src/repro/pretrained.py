@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import tempfile
 from collections.abc import Mapping
 from importlib import metadata as installed
 from importlib import resources
@@ -17,7 +18,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -27,38 +27,30 @@ from .errors import AssetError
 
 LARGEST = 1e4  # no weight of a network that works comes near it
 HUB_FILE = "model.safetensors"
-_DISTRIBUTION = "perceptual-losses-repro"  # the package's name for pip
+DISTRIBUTION = "perceptual-losses-repro"  # what pip calls this package
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_CARD = """---
-{{ card_data }}
----
+_PAGE = """---
+library_name: repro
+pipeline_tag: image-to-image
+tags:
+- perceptual-loss
+{license}---
 
-# {{ network }}
+# {network}
 
 An image transformation network of the package `repro`, a reproduction of
 [Johnson, Alahi and Fei-Fei, *Perceptual Losses for Real-Time Style Transfer and
-Super-Resolution*]({{ paper_url }}), ECCV 2016. The package is not the `repro` of PyPI, but
-{%- if address %}:
+Super-Resolution*](https://arxiv.org/abs/1603.08155), ECCV 2016. The package is not the
+`repro` of PyPI, but{source}
 
-```bash
-pip install {{ address }}/archive/main.zip
-```
-{% else %} what `pip install .` installs in a clone of its repository.
-{% endif %}
-Then this loads it{% if not repo_id %} (`owner/name` is this page's address without the host){% endif %}:
+Then this loads it:
 
 ```python
-from repro import {{ network }}
+from repro import {network}
 
-network = {{ network }}.from_pretrained("{{ repo_id or 'owner/name' }}")
+network = {network}.from_pretrained("{repo_id}")
 ```
-{% if recipe %}
-It was trained with this recipe:
-
-```json
-{{ recipe }}
-```
-{% endif %}"""
+{recipe}"""
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
@@ -166,10 +158,8 @@ def shipped(task: str | None = None) -> list[str]:
 
 def is_shipped(source: str | Path) -> bool:
     """Whether this is the name of a trained network that comes with the package; a loss network is none."""
-    try:
-        return "task" in card(str(source))
-    except ValueError:
-        return False
+    name = str(source)
+    return Path(name).name == name != "pocket" and (WEIGHTS / f"{name}.safetensors").is_file()
 
 
 def find_file(source: str | Path) -> Path | None:
@@ -186,12 +176,12 @@ def find_file(source: str | Path) -> Path | None:
     return next((file for file in candidates if file.is_file()), None)
 
 
-def not_found_message(source: str | Path) -> str:
-    """Return what to tell a person for whose ``source`` :func:`find_file` found nothing."""
+def not_found(source: str | Path, task: str | None = None) -> ValueError:
+    """Return the error for a source that :func:`find_file` did not find; it lists the names for ``task``."""
     if (Path(source) / "run.json").is_file():
-        return f"{source}: the run has no weights yet; it keeps the first at its first evaluation"
-    names = ", ".join(shipped()) or "none yet"
-    return f"{source}: no file, no run, and no network of the package ({names})"
+        return ValueError(f"{source}: the run has no weights yet; it keeps the first at its first evaluation")
+    names = ", ".join(shipped(task))
+    return ValueError(f"{source}: no file, no run, and no network of the package ({names})")
 
 
 def without_paths(recipe: Mapping[str, Any]) -> dict[str, Any]:
@@ -221,26 +211,16 @@ def describe(metadata: Mapping[str, str], path: Path) -> tuple[str, dict[str, An
         raise AssetError(f"{path}: its metadata do not say which network of this project it is") from None
 
 
-def _address() -> str:
-    """Return where the project lives, as the installed package says (``make address``), or ""."""
-    try:
-        urls = installed.metadata(_DISTRIBUTION).get_all("Project-URL") or []
-    except installed.PackageNotFoundError:
-        return ""
-    return dict(line.split(", ", 1) for line in urls).get("Source", "")
+class HubMixin:
+    """``from_pretrained``, ``save_pretrained`` and ``push_to_hub`` of the image transformation networks.
 
+    Attributes:
+        options: the keyword arguments that the network was made with.
+        recipe: of its training, as in the file that it was loaded from.
+    """
 
-class HubMixin(
-    ModelHubMixin,
-    model_card_template=_CARD,
-    library_name="repro",
-    paper_url="https://arxiv.org/abs/1603.08155",
-    pipeline_tag="image-to-image",
-    tags=["perceptual-loss"],
-):
-    """``from_pretrained``, ``save_pretrained`` and ``push_to_hub`` of the image transformation networks."""
-
-    recipe: dict[str, Any] | None = None  # as in the file that it was loaded from
+    options: dict[str, Any]
+    recipe: dict[str, Any] | None = None
 
     @classmethod
     def from_pretrained(
@@ -267,6 +247,8 @@ class HubMixin(
         """
         path = find_file(source)
         if path is None and not Path(source).exists() and _HUB_ID.fullmatch(str(source)):
+            from huggingface_hub import hf_hub_download
+
             try:
                 path = Path(
                     hf_hub_download(
@@ -285,7 +267,7 @@ class HubMixin(
                     f"{source}: not on this machine, and {HUB_FILE} could not be had from the Hub ({reason})"
                 ) from None
         if path is None:
-            raise ValueError(not_found_message(source))
+            raise not_found(source)
         return cls.from_file(path)
 
     @classmethod
@@ -309,34 +291,68 @@ class HubMixin(
         network.recipe = recipe
         return network.eval()
 
-    def _save_pretrained(self, save_directory: Path) -> None:
-        if self.recipe is not None:
-            metadata = {"recipe": json.dumps(without_paths(self.recipe))}
-        else:
-            metadata = {"config": json.dumps({"network": type(self).__name__, **self._hub_mixin_config})}
-        save_weights(self.state_dict(), save_directory / HUB_FILE, metadata)
+    def save_pretrained(
+        self, folder: str | Path, *, repo_id: str = "owner/name", license: str | None = None
+    ) -> None:
+        """Write the weights, the options (config.json) and a page that describes the network.
 
-    def push_to_hub(self, repo_id: str, **options: Any) -> str:
-        """Upload the network to a repository on the Hub, and return the address of the commit.
+        Args:
+            folder: where to; it is made if there is none.
+            repo_id: of the repository on the Hub that the page names.
+            license: one of the Hub's identifiers, such as "mit". The weights are yours to license: by
+                default the page names none.
+        """
+        folder, name = Path(folder), type(self).__name__
+        folder.mkdir(parents=True, exist_ok=True)
+        config = json.dumps({"network": name, **self.options}, indent=1)
+        recipe = json.dumps(without_paths(self.recipe), indent=1) if self.recipe else ""
+        assert isinstance(self, nn.Module)
+        metadata = {"recipe": recipe} if recipe else {"config": config}
+        save_weights(self.state_dict(), folder / HUB_FILE, metadata)
+        address = _address()
+        page = _PAGE.format(
+            network=name,
+            repo_id=repo_id,
+            license=f"license: {license}\n" if license else "",
+            source=f":\n\n```bash\npip install {address}/archive/main.zip\n```"
+            if address
+            else " what `pip install .` installs in a clone of its repository.",
+            recipe=f"\nIt was trained with this recipe:\n\n```json\n{recipe}\n```\n" if recipe else "",
+        )
+        for file, text in (("config.json", config), ("README.md", page)):
+            with atomic_path(folder / file) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        license: str | None = None,
+        private: bool | None = None,
+        token: str | bool | None = None,
+        message: str = "Weights and their page",
+    ) -> str:
+        """Upload the network to a repository on the Hugging Face Hub; return the address of the commit.
 
         Args:
             repo_id: ``owner/name``; the repository is made if there is none.
-            options: as of ``huggingface_hub.ModelHubMixin.push_to_hub``. What is in ``model_card_kwargs``
-                goes to :meth:`generate_model_card`, such as ``{"license": "cc-by-4.0"}``.
+            license: as of :meth:`save_pretrained`.
+            private, token: as of ``huggingface_hub.HfApi.create_repo``.
+            message: of the commit.
         """
-        options["model_card_kwargs"] = {"repo_id": repo_id, **(options.get("model_card_kwargs") or {})}
-        return super().push_to_hub(repo_id, **options)
+        from huggingface_hub import HfApi
 
-    def generate_model_card(self, license: str | None = None, **fields: Any) -> ModelCard:
-        """Return the page that describes the network in its repository; called by ``save_pretrained``.
+        hub = HfApi(token=token)
+        repo_id = hub.create_repo(repo_id=repo_id, private=private, exist_ok=True).repo_id
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder, repo_id=repo_id, license=license)
+            return str(hub.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=message))
 
-        Args:
-            license: one of the Hub's identifiers, such as ``"mit"``. The weights are yours to license: by
-                default the page names none.
-            fields: what else the page shows.
-        """
-        recipe = json.dumps(without_paths(self.recipe), indent=1) if self.recipe else ""
-        facts = {"network": type(self).__name__, "recipe": recipe, "address": _address()}
-        page = super().generate_model_card(**facts, **fields)
-        page.data.license = license
-        return page
+
+def _address() -> str:
+    """Return where the project lives, as the installed package says (``make address``), or ""."""
+    try:
+        urls = installed.metadata(DISTRIBUTION).get_all("Project-URL") or []
+    except installed.PackageNotFoundError:
+        return ""
+    return dict(line.split(", ", 1) for line in urls).get("Source", "")

@@ -23,7 +23,7 @@ import copy
 import math
 from collections import OrderedDict
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -41,7 +41,7 @@ from .blocks import (
     check_option,
 )
 from .images import check_image
-from .pretrained import HubMixin, find_file, not_found_message
+from .pretrained import HubMixin, find_file, not_found, shipped
 
 MEAN_PIXEL = (123.68, 116.779, 103.939)  # RGB, 0..255
 TANH_SCALE = 150.0  # the released code's tanh_constant
@@ -62,8 +62,17 @@ class TransformNet(nn.Module, HubMixin):
     They are saved, published and loaded by the methods of :class:`repro.pretrained.HubMixin`.
     """
 
-    def __init__(self, layers: list[tuple[str, nn.Module]], *, factor: int, output: Output, init: Init):
+    def __init__(
+        self,
+        layers: list[tuple[str, nn.Module]],
+        *,
+        factor: int,
+        output: Output,
+        init: Init,
+        options: dict[str, Any],
+    ):
         super().__init__()
+        self.options = options
         check_option("output", output, get_args(Output))
         check_option("init", init, get_args(Init))
         self.factor, self.output = factor, output
@@ -149,6 +158,16 @@ class StyleTransferNet(TransformNet):
         blocks: Blocks = "residual",
         init: Init = "reference",
     ):
+        options = dict(
+            norm=norm,
+            upsample=upsample,
+            padding=padding,
+            output=output,
+            width=width,
+            num_blocks=num_blocks,
+            blocks=blocks,
+            init=init,
+        )
         _check_size(width, num_blocks)
         check_option("padding", padding, get_args(Padding))
         check_option("output", output, ("tanh", "tanh255", "linear"))
@@ -174,7 +193,7 @@ class StyleTransferNet(TransformNet):
             ("up2", UpsampleLayer(b, a, upsample=upsample, **common)),
             ("output", ConvLayer(a, 3, 9, norm="none", padding=padding, relu=False)),
         ]
-        super().__init__(layers, factor=1, output=output, init=init)
+        super().__init__(layers, factor=1, output=output, init=init, options=options)
 
 
 class SuperResolutionNet(TransformNet):
@@ -207,6 +226,16 @@ class SuperResolutionNet(TransformNet):
         blocks: Blocks = "residual",
         init: Init = "reference",
     ):
+        options = dict(
+            norm=norm,
+            upsample=upsample,
+            padding=padding,
+            output=output,
+            width=width,
+            num_blocks=num_blocks,
+            blocks=blocks,
+            init=init,
+        )
         _check_size(width, num_blocks)
         check_option("scale", scale, (4, 8))
         check_option("padding", padding, ("zero", "reflect"))
@@ -223,24 +252,43 @@ class SuperResolutionNet(TransformNet):
         for i in range(scale.bit_length() - 1):
             layers.append((f"up{i + 1}", UpsampleLayer(filters, filters, upsample=upsample, **common)))
         layers.append(("output", ConvLayer(filters, 3, 9, norm="none", padding=padding, relu=False)))
-        super().__init__(layers, factor=scale, output=output, init=init)
+        super().__init__(layers, factor=scale, output=output, init=init, options={"scale": scale, **options})
 
 
-def load_network(source: str | Path) -> StyleTransferNet | SuperResolutionNet:
-    """Return a trained network of either kind in evaluation mode, float32, on the CPU.
+def load_network(source: str | Path, task: str | None = None) -> StyleTransferNet | SuperResolutionNet:
+    """Return a trained network in evaluation mode, float32, on the CPU.
 
     Args:
         source: the name of a network that comes with the package, a safetensors file, or a run's folder,
             whose best weights are taken.
+        task: "style" or "super-resolution": what it must be for; by default either.
 
     Raises:
-        ValueError: it is none of these; the message lists the names.
+        ValueError: it is none of these, or one for the other task; the message lists the names.
         repro.errors.AssetError: the file is damaged or holds no trained network.
+
+    Example:
+        >>> load_network("x4").factor
+        4
     """
     path = find_file(source)
     if path is None:
-        raise ValueError(not_found_message(source))
-    return TransformNet.from_file(path)
+        raise not_found(source, task)
+    network = TransformNet.from_file(path)
+    assert isinstance(network, StyleTransferNet | SuperResolutionNet)
+    if task is not None:
+        check_task(network, task, source)
+    return network
+
+
+def check_task(network: nn.Module, task: str, name: str | Path) -> None:
+    """Raise a ValueError that says ``name``, and names to choose from, unless a network is for ``task``."""
+    kind, what = {
+        "style": (StyleTransferNet, "style transfer"),
+        "super-resolution": (SuperResolutionNet, "super-resolution"),
+    }[task]
+    if not isinstance(network, kind):
+        raise ValueError(f"{name} is no network for {what}; the package has {', '.join(shipped(task))}")
 
 
 def layer_shapes(

@@ -317,7 +317,7 @@ def test_legends_of_the_ablations_cover_neither_lines_nor_titles():
 
 def test_the_command_writes_results(tmp_path):
     names = ("perceptual_agreement", "super_resolution")
-    command = [sys.executable, "-W", "error", "-m", "repro.cli", "reproduce", *names, "--scale", "smoke"]
+    command = [sys.executable, "-W", "error", "-m", "repro", "reproduce", *names, "--scale", "smoke"]
     command += ["-o", str(tmp_path), "--loss-network", "pocket"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stderr

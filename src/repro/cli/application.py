@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from .common import Overwrite, app, check_output, say
+from .common import Device, Overwrite, app, check_output, say
 from .pictures import process
 
 Photos = Annotated[
@@ -28,7 +27,7 @@ NARROWEST = 32  # px: a picture on a sheet, with its name above it
 
 @app.command(
     epilog="Examples: **repro stylize photo.jpg --style great_wave**; "
-    "**repro stylize holiday/*.jpg --style runs/mine -o stylised/ --preserve-color**"
+    "**repro stylize holiday/*.jpg --style runs/mine -o stylized/ --preserve-color**"
 )
 def stylize(
     photos: Photos,
@@ -37,72 +36,61 @@ def stylize(
     ],
     output: Target = None,
     preserve_color: Annotated[
-        bool, typer.Option("--preserve-color", help="Keep the photo's colours; take the luminance only.")
+        bool, typer.Option("--preserve-color", help="Keep the photo's colors; take the luminance only.")
     ] = False,
     strength: Annotated[float, typer.Option(min=0, max=1, help="From 0, the photo as it is, to 1.")] = 1.0,
     size: Annotated[
         int | None, typer.Option(min=1, help="Longest side of the result in pixels; default as the photo's.")
     ] = None,
     tile: TileSize = 1024,
+    device: Device = "auto",
     overwrite: Overwrite = False,
 ) -> None:
     """Give photos a style by one pass through a trained network."""
     from ..images import resize_longest
     from ..inference import stylize as run
 
-    network, name = _style(style)
+    network, name = _style(style, device)
 
     def work(photo: Any) -> Any:
         photo = photo if size is None else resize_longest(photo, size)
         return run(photo, network, strength, preserve_color, tile, len(photos) == 1)
 
-    process(photos, output, name, _on_device(network, work), overwrite)
+    process(photos, output, name, work, device, overwrite)
 
 
-@app.command(epilog="Example: **repro upscale small.jpg --scale 4 -o large.png**")
+@app.command(epilog="Example: **repro upscale small.jpg --network x4 -o large.png**")
 def upscale(
     photos: Photos,
-    scale: Annotated[
-        int | None, typer.Option(help="4 or 8; default that of --network if given, else 4.")
-    ] = None,
-    loss: Annotated[
-        str, typer.Option(help="feature (detail that looks right) or pixel (the smallest error).")
-    ] = "feature",
     output: Target = None,
+    network: Annotated[
+        str,
+        typer.Option(
+            help="x4 or x8 (detail that looks right), x4_pixel or x8_pixel (the smallest error), another "
+            "name, a run's folder, or a safetensors file."
+        ),
+    ] = "x4",
     histogram_matching: Annotated[
         bool | None,
         typer.Option(
-            help="Give the result the photo's distribution of colours; default for a loss of features alone."
+            help="Give the result the photo's distribution of colors; default for a loss of features alone."
         ),
     ] = None,
-    network: Annotated[
-        str | None,
-        typer.Option(help="A name, as x4_relu2_2, a run's folder or a file, with its own loss."),
-    ] = None,
     tile: TileSize = 1024,
+    device: Device = "auto",
     overwrite: Overwrite = False,
 ) -> None:
     """Enlarge photos by one pass through a trained network."""
-    from ..inference import check_scale, network_name
+    from ..devices import device as find_device
     from ..inference import upscale as run
-    from ..transform_nets import SuperResolutionNet, load_network
+    from ..transform_nets import load_network
 
-    source = network or network_name(scale, loss)
-    chosen = load_network(source)
-    if not isinstance(chosen, SuperResolutionNet):
-        raise ValueError(f"{source} is no network for super-resolution")
-    check_scale(chosen, scale)
+    chosen = load_network(network, "super-resolution").to(find_device(device))
 
     def work(photo: Any) -> Any:
-        return run(
-            photo,
-            match_histogram=histogram_matching,
-            network=chosen,
-            tile=tile,
-            progress=len(photos) == 1,
-        )
+        return run(photo, chosen, histogram_matching, tile, progress=len(photos) == 1)
 
-    process(photos, output, f"x{chosen.factor}", _on_device(chosen, work), overwrite)
+    process(photos, output, f"x{chosen.factor}", work, device, overwrite)
 
 
 @app.command(
@@ -118,6 +106,7 @@ def styles(
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The file for the sheet.")] = None,
     size: Annotated[int, typer.Option(min=16, help="Longest side of each picture on the sheet.")] = 384,
+    device: Device = "auto",
     overwrite: Overwrite = False,
 ) -> None:
     """List the styles, or show them on a photo."""
@@ -137,17 +126,16 @@ def styles(
     check_output(output, overwrite, originals=[sheet])
     if not names:
         raise ValueError("no styles come with this version; name a run's folder or a file")
-    _write_sheet(sheet, [_style(name) for name in names], output, size)
+    _write_sheet(sheet, [_style(name, device) for name in names], output, size, device)
     say(f"Wrote {output}.")
 
 
-def _style(source: str) -> tuple[Any, str]:
+def _style(source: str, device: str = "cpu") -> tuple[Any, str]:
     """Return a style network and what to call it."""
-    from ..transform_nets import StyleTransferNet, load_network
+    from ..devices import device as find_device
+    from ..transform_nets import load_network
 
-    network = load_network(source)
-    if not isinstance(network, StyleTransferNet):
-        raise ValueError(f"{source} is no network for style transfer")
+    network = load_network(source, "style").to(find_device(device))
     return network, Path((network.recipe or {}).get("name") or Path(source).stem).name
 
 
@@ -157,11 +145,12 @@ def _description(recipe: dict[str, Any] | None) -> str:
     return style_picture(recipe["style"]["picture"]).summary if recipe else "no recipe is kept with it"
 
 
-def _write_sheet(photo: Path, networks: list[tuple[Any, str]], output: Path, size: int) -> None:
+def _write_sheet(photo: Path, networks: list[tuple[Any, str]], output: Path, size: int, device: str) -> None:
     import numpy as np
     from matplotlib import pyplot as plt
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+    from ..devices import device as find_device
     from ..figures import show
     from ..images import from_array
     from ..inference import stylize as run
@@ -173,7 +162,7 @@ def _write_sheet(photo: Path, networks: list[tuple[Any, str]], output: Path, siz
             f"{photo} would be {image.shape[-1]} px wide on the sheet, too narrow for a name; "
             "give a larger --size"
         )
-    pictures = [image] + [_on_device(net, lambda x, net=net: run(x, net))(image) for net, _ in networks]
+    pictures = [image, *(run(image.to(find_device(device)), network).cpu() for network, _ in networks)]
     columns = math.ceil(math.sqrt(len(pictures)))
     figure = show(pictures, ["photo", *(name for _, name in networks)], columns)
     canvas = FigureCanvasAgg(figure)
@@ -181,12 +170,3 @@ def _write_sheet(photo: Path, networks: list[tuple[Any, str]], output: Path, siz
     canvas.draw()
     save_image(from_array(np.array(canvas.buffer_rgba())[..., :3]), output)
     plt.close(figure)
-
-
-def _on_device(network: Any, work: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Do the work on the GPU if there is one."""
-    from ..devices import default_device
-
-    device = default_device()
-    network.to(device)
-    return lambda photo: work(photo.to(device)).cpu()

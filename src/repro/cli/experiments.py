@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .common import app, say
+from .common import Device, app, one_line, say
 
 
 @app.command(
@@ -38,6 +39,7 @@ def reproduce(
     network: Annotated[
         list[str] | None, typer.Option(help="The same for super-resolution. Default: all that come with it.")
     ] = None,
+    device: Device = "auto",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace results of an earlier run.")
     ] = False,
@@ -48,11 +50,11 @@ def reproduce(
     """
     import matplotlib
 
-    from .. import experiments
-    from ..errors import AssetError
+    from .. import devices, experiments
     from ..loss_network import auto_note
 
     matplotlib.use("Agg")
+    os.environ["REPRO_DEVICE"] = str(devices.device(device))
     chosen = experiments.choose(names)
     given = {"data": data, "styles": style, "networks": network}
     options = {key: value for key, value in given.items() if value}
@@ -62,10 +64,11 @@ def reproduce(
         taken = {key: value for key, value in options.items() if key in experiments.options_of(name)}
         try:
             path = experiments.reproduce(name, scale, loss_network, output, overwrite, **taken)
-        except (ValueError, OSError, AssetError) as error:
-            if len(chosen) == 1:
+        except Exception as error:
+            line = one_line(error)
+            if line is None or len(chosen) == 1:
                 raise
-            say(f"{name}: {error}")
+            say(f"{name}: {line}")
             failed.append(name)
         else:
             say(f"Wrote {path} and {path.with_suffix('.png').name}.")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from .common import Output, Overwrite, app, check_output, say
+from .common import Device, Output, Overwrite, app, check_output, say
 
 Network = Annotated[str, typer.Option(help="auto, vgg16, vgg16-torchvision or pocket.")]
 Seed = Annotated[int, typer.Option(help="Of the white noise at the start.")]
@@ -30,20 +30,17 @@ def transfer_style(
     start: Annotated[str, typer.Option(help="noise, as in the paper, or content.")] = "noise",
     loss_network: Network = "auto",
     seed: Seed = 0,
+    device: Device = "auto",
     overwrite: Overwrite = False,
 ) -> None:
     """Give a photo the style of a picture by optimisation (the method of Gatys et al., the baseline)."""
-    from ..devices import default_device
     from ..optimize_image import transfer_style as run
     from ..picture_files import load_image, save_image
     from ..presets import REFERENCE
 
     check_output(output, overwrite, originals=[content, style])
-    photo, picture = (
-        load_image(content, size).to(default_device()),
-        load_image(style, style_size).to(default_device()),
-    )
-    network = _load_network(loss_network)
+    photo, picture = load_image(content, size), load_image(style, style_size)
+    network, place = _load_network(loss_network, device)
     loss = REFERENCE.style.loss.restrict(network.layers)
     missing = set(REFERENCE.style.loss.style_layers) - set(loss.style_layers)
     if missing:
@@ -54,7 +51,7 @@ def transfer_style(
         content_layers=dict.fromkeys(loss.content_layers, content_weight),
         style_layers=dict.fromkeys(loss.style_layers, style_weight),
     )
-    result = run(photo, picture, network, loss, iterations, start, seed, progress=True)
+    result = run(photo.to(place), picture.to(place), network, loss, iterations, start, seed, progress=True)
     save_image(result.image, output)
     _report(result.history["total"], output)
 
@@ -68,29 +65,30 @@ def invert(
     size: Size = 256,
     loss_network: Network = "auto",
     seed: Seed = 0,
+    device: Device = "auto",
     overwrite: Overwrite = False,
 ) -> None:
     """Rebuild a photo from what one layer of the loss network says of it (Fig. 3)."""
-    from ..devices import default_device
     from ..optimize_image import invert_features
     from ..picture_files import load_image, save_image
 
     check_output(output, overwrite, originals=[photo])
-    image = load_image(photo, size).to(default_device())
-    result = invert_features(
-        image, layer, _load_network(loss_network, [layer]), iterations, seed=seed, progress=True
-    )
+    image = load_image(photo, size)
+    network, place = _load_network(loss_network, device, [layer])
+    result = invert_features(image.to(place), layer, network, iterations, seed=seed, progress=True)
     save_image(result.image, output)
     _report(result.history["total"], output)
 
 
-def _load_network(name: str, layers: list[str] | None = None):
-    from ..devices import default_device
+def _load_network(name: str, device: str, layers: list[str] | None = None) -> tuple[Any, Any]:
+    """Return a loss network and the device that it is on, and say which one it is."""
+    from ..devices import device as find_device
     from ..loss_network import LossNetwork, auto_note
 
-    network = LossNetwork(name, layers).to(default_device())
+    place = find_device(device)
+    network = LossNetwork(name, layers).to(place)
     say(f"Loss network: {network.name} ({network.source.split(' ')[0]}){auto_note(name, network.name)}.")
-    return network
+    return network, place
 
 
 def _report(total: list[float], output: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from .common import check_folder, out_of_memory, say
+from .common import check_folder, one_line, say
 
 OTHER_PICTURES = (".heic", ".heif", ".jxl", ".svg", ".dng")  # that Pillow knows nothing of: no folders
 
@@ -19,6 +19,7 @@ def process(
     output: Path | None,
     ending: str,
     work: Callable[[Any], Any],
+    device: str,
     overwrite: bool,
 ) -> None:
     """Read each photo, do the work, and write the result with the photo's opacity and JPEG quality.
@@ -30,6 +31,7 @@ def process(
         output: a file for one photo, a folder, or None for the folder of each photo.
         ending: what is added to the name of each photo.
         work: from an image, (1, 3, H, W), to another one of any size.
+        device: where the work is done.
         overwrite: replace results that exist already; none of the photos is ever replaced.
 
     Raises:
@@ -38,12 +40,15 @@ def process(
     """
     from tqdm import tqdm
 
+    from ..devices import device as find_device
     from ..picture_files import load_picture, save_image
 
+    place = find_device(device)
     _check(output, len(photos))
     written: list[Path] = []
     originals = {photo.resolve() for photo in photos}
     for photo in tqdm(photos, unit="photo", disable=None if len(photos) > 1 else True):
+        about = ""
         try:
             target = _target(photo, output, ending)
             if target in written:
@@ -54,22 +59,18 @@ def process(
                 raise FileExistsError(f"{target} exists; give another name or --overwrite")
             check_folder(target.parent)
             image, alpha, quality = load_picture(photo)
-            try:
-                result = work(image)
-            except ValueError as error:
-                raise ValueError(f"{photo}: {error}") from None
+            about = f"{photo}: "
+            result = work(image.to(place)).cpu()
+            about = ""
             if alpha is not None:
                 alpha = _fit(alpha, tuple(result.shape[-2:]))
             save_image(result, target, quality or 95, alpha)
             written.append(target)
-        except (OSError, ValueError) as error:
-            if isinstance(error, OSError) and error.filename and error.strerror:
-                error = f"{error.filename}: {error.strerror}"
-            tqdm.write(f"repro: {error}", file=sys.stderr)
-        except (MemoryError, RuntimeError) as error:
-            if not out_of_memory(error):
+        except Exception as error:
+            line = one_line(error)
+            if line is None:
                 raise
-            tqdm.write(f"repro: {photo}: not enough memory; give a smaller --tile or size", file=sys.stderr)
+            tqdm.write(f"repro: {about}{line}", file=sys.stderr)
     if written:
         say(
             f"Wrote {written[0]}." if len(photos) == 1 else f"Wrote {len(written)} of {len(photos)} pictures."

@@ -15,7 +15,7 @@ from .common import Overwrite, app, check_folder, check_output, say
     epilog="Examples: **repro train style --style painting.jpg --photos photos/ -o runs/mine**; "
     "**repro train recipes/x4.toml --photos coco2014 --set training.steps=20000**; "
     "**repro train --resume runs/mine**. "
-    "Several GPUs or machines: **accelerate launch -m repro.cli train ...**"
+    "Several GPUs or machines: **accelerate launch -m repro train ...**"
 )
 def train(
     recipe: Annotated[

@@ -83,10 +83,7 @@ def photos_of(count: int, size: int, data: str | Path | None) -> dict[str, Tenso
         return {name: center_crop(photo(name), size).to(device()) for name in list(PHOTOS)[:count]}
     data = Path(data).expanduser()
     paths = list_photos(data)[:count]
-    return {
-        str(path.relative_to(data)): center_crop(load_image(path), size).to(device())
-        for path in paths
-    }
+    return {str(path.relative_to(data)): center_crop(load_image(path), size).to(device()) for path in paths}
 
 
 def describe_photos(count: int, size: int, data: str | Path | None) -> dict[str, Any]:
