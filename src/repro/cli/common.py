@@ -72,11 +72,13 @@ def _options(
     settings.debug = debug
 
 
-def one_line(error: Exception) -> str | None:
+def one_line(
+    error: Exception, spare: str = "a smaller --size, or in a training a smaller batch, size or width"
+) -> str | None:
     """Return what to tell a person of an error, or None where a traceback says more.
 
     That is a mistake of the program, or any error under ``--debug``. Expected are the errors that the package
-    raises itself, and those of files, the network and memory.
+    raises itself, and those of files, the network and memory; ``spare`` says how to need less of the last.
     """
     from ..errors import AssetError
 
@@ -89,7 +91,7 @@ def one_line(error: Exception) -> str | None:
 
         return f"this needs {name}; get it with: pip install '{DISTRIBUTION}[{EXTRAS[name]}]'"
     if isinstance(error, MemoryError | RuntimeError) and _out_of_memory(error):
-        return "not enough memory; give a smaller --size or --tile, or in a training a smaller batch or width"
+        return f"not enough memory; give {spare}"
     expected = isinstance(error, OSError | FloatingPointError | AssetError | tomllib.TOMLDecodeError)
     if expected or (isinstance(error, ValueError | TypeError) and _is_from_here(error)):
         return FLAGS.sub(r"--\1", str(error))

@@ -67,7 +67,7 @@ def process(
             save_image(result, target, quality or 95, alpha)
             written.append(target)
         except Exception as error:
-            line = one_line(error)
+            line = one_line(error, spare="a smaller --tile or size")
             if line is None:
                 raise
             tqdm.write(f"repro: {about}{line}", file=sys.stderr)
