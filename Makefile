@@ -19,7 +19,7 @@ export MPLCONFIGDIR := $(CURDIR)/$(VENV)/matplotlib
 # Beside other work, threads that spin while they wait for each other take the time of those that they wait for.
 # So they soon sleep, unless the environment says how they are to wait. The command `repro` does the same.
 ifndef OMP_WAIT_POLICY
-export GOMP_SPINCOUNT ?= 3000
+export GOMP_SPINCOUNT ?= 10000
 endif
 
 .PHONY: help book preview links lab test nbval smoke bench lint format notebooks address clean

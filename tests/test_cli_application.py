@@ -264,7 +264,7 @@ def test_styles_are_listed_and_shown_on_a_photo(run, photo, style, tmp_path):
 
 @pytest.mark.parametrize(
     ("said", "count"),
-    [({}, "3000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
     ids=["nothing said", "count", "policy"],
 )
 def test_threads_soon_sleep_unless_the_environment_says_how_they_wait(said, count):

@@ -26,7 +26,7 @@ def make(*arguments, **environment):
 @pytest.mark.parametrize(
     ("environment", "count"),
     [
-        ({}, "3000"),
+        ({}, "10000"),
         ({"GOMP_SPINCOUNT": "7"}, "7"),
         ({"OMP_WAIT_POLICY": "active"}, ""),
     ],

@@ -15,5 +15,5 @@ def main() -> None:
     if "OMP_WAIT_POLICY" not in os.environ:
         # Read when PyTorch is loaded: how long threads spin while they wait for each other. Beside other work
         # that is the time of those that they wait for. The Makefile says the same to what it starts.
-        os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     app()
