@@ -12,6 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 BRANCH = "main"
+EXTRAS = "[train,experiments]"  # what the chapters need beside the package's core
 
 # What is there is kept: pip installs only what is missing or too old. A mere folder of the package's name,
 # like a clone in the working directory, is found by find_spec too, but has no origin.
@@ -24,12 +25,12 @@ from pathlib import Path
 if getattr(find_spec("repro"), "origin", None) is None:
     wheels = sorted(Path().glob("{wheel}-*.whl"))
     if Path("../src/repro").is_dir():
-        source = ".."
+        source = "..{extras}"
     elif wheels:
-        source = wheels[-1]
+        source = f"{{wheels[-1]}}{extras}"
     else:
 {else}
-    %pip install --quiet {{source}}"""
+    %pip install --quiet "{{source}}\""""
 HELP = """\
         raise ModuleNotFoundError(
             "open this notebook in a clone of its repository; or put a wheel\\n"
@@ -52,7 +53,8 @@ def source(address: str) -> str:
         "wheel": project()["name"].replace("-", "_"),
         "comma": "," if address else " or",
         "web": ", or from the web" if address else "",
-        "else": f'        source = "{archive(address)}"' if address else HELP,
+        "extras": EXTRAS,
+        "else": f'        source = "{project()["name"]}{EXTRAS} @ {archive(address)}"' if address else HELP,
     }
     return SOURCE.format(**parts)
 

@@ -11,6 +11,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import repro
+from repro.cli.common import EXTRAS
+from repro.pretrained import DISTRIBUTION
 from repro.training.recipe import load_recipe
 
 ROOT = Path(__file__).parents[1]
@@ -36,7 +38,18 @@ def test_pins_satisfy_the_ranges():
         versions[canonicalize_name(pin.name)] = specifier.version
     extras = PROJECT["optional-dependencies"].values()
     for wanted in map(Requirement, chain(PROJECT["dependencies"], *extras)):
-        assert wanted.specifier.contains(versions[canonicalize_name(wanted.name)]), wanted
+        if wanted.name != PROJECT["name"]:  # an extra that has others in it
+            assert wanted.specifier.contains(versions[canonicalize_name(wanted.name)]), wanted
+
+
+def test_the_command_line_knows_which_extra_brings_a_package():
+    extras = {
+        name: {canonicalize_name(Requirement(line).name) for line in lines}
+        for name, lines in PROJECT["optional-dependencies"].items()
+    }
+    for module, extra in EXTRAS.items():
+        assert canonicalize_name({"skimage": "scikit-image"}.get(module, module)) in extras[extra]
+    assert DISTRIBUTION == PROJECT["name"]
 
 
 def test_versions_agree():

@@ -44,11 +44,11 @@ ADDRESS = "https://github.com/owner/name"
 WHEELS = ("perceptual_losses_repro-0.1.0-py3-none-any.whl", "perceptual_losses_repro-0.2.0-py3-none-any.whl")
 PLACES = {
     "installed": None,
-    "clone": "..",
-    "wheels": WHEELS[1],
-    "clone, wheels": "..",
-    "bare": f"{ADDRESS}/archive/main.zip",
-    "bare, a folder named repro": f"{ADDRESS}/archive/main.zip",
+    "clone": "..[train,experiments]",
+    "wheels": f"{WHEELS[1]}[train,experiments]",
+    "clone, wheels": "..[train,experiments]",
+    "bare": f"perceptual-losses-repro[train,experiments] @ {ADDRESS}/archive/main.zip",
+    "bare, a folder named repro": f"perceptual-losses-repro[train,experiments] @ {ADDRESS}/archive/main.zip",
 }
 
 
@@ -83,7 +83,7 @@ def test_what_it_installs(script, address, place, source, tmp_path, monkeypatch)
         assert len(str(refusal.value).splitlines()) == 2
     else:
         asked = asked_of_pip(code, place, tmp_path, monkeypatch)
-        assert asked == ([f"pip install --quiet {source}"] if source else [])
+        assert asked == ([f'pip install --quiet "{source}"'] if source else [])
 
 
 @pytest.mark.parametrize("address", [ADDRESS, ""])

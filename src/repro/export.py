@@ -5,7 +5,7 @@ One file is one network with its weights. It takes an ``image`` and gives a ``re
 clipped, so that it can be shown as it is. What :func:`repro.upscale` does after the network, matching the
 histogram, is not in the file, nor are tiles: memory grows with the image.
 
-The packages that this needs are optional: ``pip install onnx onnxruntime onnxscript``.
+The packages that this needs come with the extra: ``pip install "perceptual-losses-repro[export]"``.
 """
 
 from __future__ import annotations

@@ -2,18 +2,16 @@
 
 Every picture is made by this package's own arithmetic and random numbers, so it carries no foreign licence.
 `draw("stained_glass")` gives one; `PATTERNS` lists them. A pattern is a function `paint(rng, n) -> (n, n, 3)`
-in a file of its own that works in fractions of the side: the composition is the same at every size.
+in a file of its name that works in fractions of the side: the composition is the same at every size.
 """
 
 import zlib
-from collections.abc import Callable
+from importlib import import_module
 from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-
-from . import brush_strokes, kelim, marbled_paper, pointillism, stained_glass, woodblock_waves
 
 __all__ = ["PATTERNS", "Pattern", "draw"]
 
@@ -21,43 +19,36 @@ MIN_SIZE, MAX_SIZE = 32, 2048
 
 
 class Pattern(NamedTuple):
-    """A style picture: its title, one line about it, and the function that paints it."""
+    """A style picture: its title, and one line about it."""
 
     title: str
     description: str
-    paint: Callable[[np.random.Generator, int], np.ndarray]
 
 
 PATTERNS: dict[str, Pattern] = {
     "stained_glass": Pattern(
         "Stained glass",
         "A leaded window, sun and rays over hills: jewel-coloured cells between dark lead lines.",
-        stained_glass.paint,
     ),
     "brush_strokes": Pattern(
         "Brush strokes",
         "Thick oil strokes along a swirling flow: a river of yellow and orange through deep blues.",
-        brush_strokes.paint,
     ),
     "woodblock_waves": Pattern(
         "Woodblock waves",
         "A print of breaking waves: outlines, foam fingers, flat indigo and cream on grained paper.",
-        woodblock_waves.paint,
     ),
     "pointillism": Pattern(
         "Pointillism",
         "A river at sunset in dots of neighbouring and complementary colours.",
-        pointillism.paint,
     ),
     "marbled_paper": Pattern(
         "Marbled paper",
         "Inks floated on water, combed and swirled: thin bands of colour folded into each other.",
-        marbled_paper.paint,
     ),
     "kelim": Pattern(
         "Kelim",
         "A flat-woven rug: stepped diamonds and hooks in madder, indigo and ochre, thread by thread.",
-        kelim.paint,
     ),
 }
 
@@ -85,6 +76,7 @@ def draw(name: str, size: int = 512, seed: int = 0) -> torch.Tensor:
     # Painting larger and averaging down smooths the edges; beyond 1024 px it costs more than it shows.
     factor = 1 if size > 1024 else max(2, -(-512 // size))
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
-    canvas = torch.from_numpy(np.clip(PATTERNS[name].paint(rng, factor * size), 0, 1).astype(np.float32))
+    paint = import_module(f".{name}", __name__).paint  # with what it needs of SciPy and scikit-image
+    canvas = torch.from_numpy(np.clip(paint(rng, factor * size), 0, 1).astype(np.float32))
     image = F.avg_pool2d(canvas.permute(2, 0, 1)[None], factor)
     return image.mul(255).round().div(255).contiguous()
