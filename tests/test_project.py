@@ -1,5 +1,6 @@
 """The project's own files agree with each other and carry nothing of the machine they were written on."""
 
+import importlib.util
 import json
 import re
 import tomllib
@@ -49,7 +50,15 @@ def test_the_command_line_knows_which_extra_brings_a_package():
     }
     for module, extra in EXTRAS.items():
         assert canonicalize_name({"skimage": "scikit-image"}.get(module, module)) in extras[extra]
-    assert DISTRIBUTION == PROJECT["name"]
+    assert PROJECT["name"] == DISTRIBUTION
+
+
+def test_the_map_of_modules_is_that_of_the_package():
+    spec = importlib.util.spec_from_file_location("module_map", ROOT / "tools" / "module_map.py")
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    page = ROOT.joinpath("CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert page == tool.written(page), "run `python tools/module_map.py`"
 
 
 def test_versions_agree():
