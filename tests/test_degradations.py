@@ -26,10 +26,10 @@ def test_distortions_grow_with_their_strength(astronaut, kind):
 
 def test_distortions_by_what_they_keep(astronaut):
     rng = np.random.default_rng(0)
-    grey = torch.full((1, 3, 40, 40), 0.4)
+    gray = torch.full((1, 3, 40, 40), 0.4)
     for kind in ("blur", "shift", "rescale"):
-        assert torch.allclose(distort(grey, kind, 1.0, rng), grey, atol=1e-5), kind
-    noise = distort(grey, "noise", 0.0, rng) - grey
+        assert torch.allclose(distort(gray, kind, 1.0, rng), gray, atol=1e-5), kind
+    noise = distort(gray, "noise", 0.0, rng) - gray
     assert noise.std() == pytest.approx(0.01, rel=0.05)
     with pytest.raises(ValueError, match="unknown distortion 'melt'"):
         distort(astronaut, "melt", 0.5, rng)

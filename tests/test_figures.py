@@ -53,17 +53,17 @@ def test_what_does_not_fit_is_refused():
 
 
 def test_groups_begin_on_rows_of_their_own():
-    def grey(level):
+    def gray(level):
         return torch.full((1, 3, 4, 6), level / 255)
 
-    figure = show_groups([{"a": grey(10), "b": grey(20), "c": grey(30)}, {"d": grey(40)}], 2, 4.0)
+    figure = show_groups([{"a": gray(10), "b": gray(20), "c": gray(30)}, {"d": gray(40)}], 2, 4.0)
     shown = [
         (axis.get_title(), [image.get_array()[0, 0, 0] for image in axis.images]) for axis in figure.axes
     ]
     assert shown == [("a", [10]), ("b", [20]), ("c", [30]), ("", []), ("d", [40]), ("", [])]
     plt.close(figure)
     with pytest.raises(ValueError, match="2 images but 1 titles"):
-        show([grey(1), grey(2)], ["one"])
+        show([gray(1), gray(2)], ["one"])
 
 
 def test_curves_are_drawn_against_their_index_or_what_is_given():

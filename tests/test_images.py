@@ -86,10 +86,10 @@ def test_center_crop_takes_the_middle():
     assert torch.equal(center_crop(image, 4), image[..., 3:7])
 
 
-def test_ycbcr_round_trip_and_known_colours(astronaut):
+def test_ycbcr_round_trip_and_known_colors(astronaut):
     assert torch.allclose(ycbcr_to_rgb(rgb_to_ycbcr(astronaut)), astronaut, atol=1e-5)
-    colours = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [0.5, 0.5, 0.5]]).T.view(1, 3, 1, 4)
-    y, cb, cr = rgb_to_ycbcr(colours)[0, :, 0]
+    colors = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [0.5, 0.5, 0.5]]).T.view(1, 3, 1, 4)
+    y, cb, cr = rgb_to_ycbcr(colors)[0, :, 0]
     assert torch.allclose(y, torch.tensor([0.299, 0.587, 0.114, 0.5]))
     assert cb[2] == pytest.approx(0.5)
     assert cr[0] == pytest.approx(0.5)
@@ -119,7 +119,7 @@ def test_match_histograms_gives_the_references_values(astronaut):
         match_histograms(astronaut.repeat(2, 1, 1, 1), reference)
 
 
-def test_match_histograms_of_a_tall_image_that_is_being_optimised():
+def test_match_histograms_of_a_tall_image_that_is_being_optimized():
     image = torch.rand(1, 3, 600, 2).requires_grad_()
     reference = torch.rand(1, 3, 600, 2)
     matched = match_histograms(image, reference)

@@ -24,10 +24,10 @@ def x4(tmp_path_factory):
 @pytest.mark.parametrize("size", [(1, 1), (1, 70), (33, 2), (64, 64), (61, 90)])
 def test_every_size_comes_out_exactly(style, x4, size):
     photo = torch.rand(1, 3, *size)
-    stylised, large = repro.stylize(photo, style, tile=64), repro.upscale(photo, network=x4, tile=64)
-    assert stylised.shape == photo.shape
+    stylized, large = repro.stylize(photo, style, tile=64), repro.upscale(photo, network=x4, tile=64)
+    assert stylized.shape == photo.shape
     assert large.shape == (1, 3, 4 * size[0], 4 * size[1])
-    for result in (stylised, large):
+    for result in (stylized, large):
         assert result.dtype == torch.float32
         assert result.min() >= 0
         assert result.max() <= 1
@@ -72,8 +72,8 @@ def test_preserved_color_is_the_photos_and_luminance_the_results(style, astronau
     assert inside.float().mean() > 0.5
     difference = rgb_to_ycbcr(kept) - torch.cat([rgb_to_ycbcr(plain)[:, :1], rgb_to_ycbcr(photo)[:, 1:]], 1)
     assert (difference.abs() * inside).max() < 1e-5
-    grey = photo.mean(1, keepdim=True).expand(-1, 3, -1, -1)
-    colorless = repro.stylize(grey, style, preserve_color=True)
+    gray = photo.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    colorless = repro.stylize(gray, style, preserve_color=True)
     assert (colorless.amax(1) - colorless.amin(1)).max() < 1e-5
 
 

@@ -52,7 +52,7 @@ def test_layers_and_shapes():
         assert (value >= 0).all()
 
 
-def test_preprocessing_of_known_colours():
+def test_preprocessing_of_known_colors():
     red = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1)
     assert CAFFE(red).flatten().tolist() == pytest.approx([-103.939, -116.779, 255 - 123.68])
     expected = [(1 - 0.485) / 0.229, -0.456 / 0.224, -0.406 / 0.225]

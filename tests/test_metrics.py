@@ -19,7 +19,7 @@ from repro.metrics import alexnet, evaluate_sr, find_alexnet, lpips, lpips_netwo
 from repro.picture_files import load_image
 
 
-def grey(level, size=32):
+def gray(level, size=32):
     """(1, 3, size, size) of one 8-bit level."""
     return torch.full((1, 3, size, size), level / 255)
 
@@ -47,26 +47,26 @@ def test_luma_agrees_with_scikit_image(pair):
 
 
 def test_images_are_clipped_and_rounded_to_8_bits_first():
-    assert psnr(grey(100) + 0.4 / 255, grey(100)).item() == math.inf
-    assert psnr(grey(300), grey(255)).item() == math.inf
+    assert psnr(gray(100) + 0.4 / 255, gray(100)).item() == math.inf
+    assert psnr(gray(300), gray(255)).item() == math.inf
 
 
 @pytest.mark.parametrize("step", [1, 5, 50])
 def test_psnr_of_a_constant_difference(step):
     expected = 20 * math.log10(255 / step)
-    assert psnr(grey(100), grey(100 + step), channel="rgb").item() == pytest.approx(expected, abs=1e-9)
+    assert psnr(gray(100), gray(100 + step), channel="rgb").item() == pytest.approx(expected, abs=1e-9)
 
 
 def test_psnr_of_black_against_white_on_luma():
-    assert psnr(grey(0), grey(255)).item() == pytest.approx(20 * math.log10(255 / 219), abs=1e-9)
+    assert psnr(gray(0), gray(255)).item() == pytest.approx(20 * math.log10(255 / 219), abs=1e-9)
 
 
 def test_border_is_left_out():
-    spoilt = grey(100)
+    spoilt = gray(100)
     spoilt[..., :4, :] = spoilt[..., -4:, :] = spoilt[..., :4] = spoilt[..., -4:] = 1.0
-    assert psnr(spoilt, grey(100), border=4).item() == math.inf
-    assert ssim(spoilt, grey(100), border=4).item() == pytest.approx(1, abs=1e-12)
-    assert psnr(spoilt, grey(100), border=3).item() < 30
+    assert psnr(spoilt, gray(100), border=4).item() == math.inf
+    assert ssim(spoilt, gray(100), border=4).item() == pytest.approx(1, abs=1e-12)
+    assert psnr(spoilt, gray(100), border=3).item() < 30
 
 
 @pytest.mark.parametrize("border", [0, 4])
@@ -228,7 +228,7 @@ def test_bicubic_rows(test_data, name, scale, images, expected_psnr, expected_ss
         assert np.mean([s["ssim"] for s in scores]) == pytest.approx(expected_ssim, abs=0.0005)
 
 
-def test_greyscale_original_compared_as_it_is_gives_the_published_set14_row(test_data):
+def test_grayscale_original_compared_as_it_is_gives_the_published_set14_row(test_data):
     paths = sorted((test_data / "set14").glob("*.png"))
     scores = []
     for path in paths:

@@ -57,10 +57,10 @@ def test_composition_is_the_same_at_every_size(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_texture_covers_the_picture_at_several_scales(name):
-    grey = luma(drawn(name, 384))
-    bands = [gaussian_filter(grey, s) - gaussian_filter(grey, 2 * s) for s in (1, 3, 9)]
+    gray = luma(drawn(name, 384))
+    bands = [gaussian_filter(gray, s) - gaussian_filter(gray, 2 * s) for s in (1, 3, 9)]
     assert all(band.std() > 0.015 for band in bands), [float(band.std()) for band in bands]
-    blocks = grey.reshape(8, 48, 8, 48).transpose(0, 2, 1, 3).reshape(64, -1)
+    blocks = gray.reshape(8, 48, 8, 48).transpose(0, 2, 1, 3).reshape(64, -1)
     assert blocks.std(1).min() > 0.02
 
 
@@ -104,8 +104,8 @@ def test_noise_has_the_stated_mean_and_deviation():
     assert abs(field.mean()) < 0.05 and abs(field.std() - 1) < 0.1
 
 
-def test_ramp_passes_through_its_colours():
-    palette = canvas.colours("000000", "ff0000", "ffffff")
+def test_ramp_passes_through_its_colors():
+    palette = canvas.colors("000000", "ff0000", "ffffff")
     at = canvas.ramp(np.array([-1, 0, 0.25, 0.5, 1, 2]), palette)
     np.testing.assert_allclose(at[:, 0], [0, 0, 0.5, 1, 1, 1])
     np.testing.assert_allclose(at[:, 1], [0, 0, 0, 0, 1, 1])

@@ -34,7 +34,7 @@ def test_lossy_formats_come_back_closely(tmp_path, astronaut, suffix):
     assert (load_image(tmp_path / f"a{suffix}") - astronaut).abs().mean() < 0.015
 
 
-def test_jpeg_keeps_colours_at_full_resolution(tmp_path):
+def test_jpeg_keeps_colors_at_full_resolution(tmp_path):
     stripes = torch.eye(3)[:, torch.arange(16) % 2][None, :, None].expand(1, 3, 16, 16)  # red and green, 1 px
     save_image(stripes, tmp_path / "a.jpg", quality=100)
     assert (load_image(tmp_path / "a.jpg") - stripes).abs().max() < 0.03
@@ -94,7 +94,7 @@ def test_cmyk(tmp_path):
     assert torch.allclose(image[0, :, 4, 4], torch.tensor([1.0, 0.0, 0.0]), atol=0.02)
 
 
-def test_sixteen_bit_grey_keeps_its_range(tmp_path):
+def test_sixteen_bit_gray_keeps_its_range(tmp_path):
     values = np.array([[0, 257, 32768, 65535]], dtype=np.uint16)
     Image.fromarray(values).save(tmp_path / "a.png")
     image = load_image(tmp_path / "a.png")
@@ -103,7 +103,7 @@ def test_sixteen_bit_grey_keeps_its_range(tmp_path):
         assert torch.allclose(image[0, channel, 0], expected, atol=1e-7)
 
 
-def test_floating_point_grey_is_scaled_by_its_maximum_above_1(tmp_path):
+def test_floating_point_gray_is_scaled_by_its_maximum_above_1(tmp_path):
     for values, expected in (([[0, 50, 200]], [0, 0.25, 1]), ([[0, 0.25, 0.5]], [0, 0.25, 0.5])):
         Image.fromarray(np.array(values, np.float32)).save(tmp_path / "a.tif")
         assert load_image(tmp_path / "a.tif")[0, 0, 0].tolist() == expected
@@ -138,7 +138,7 @@ def test_transparent_palette_entry_is_white(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["L", "1"])
-def test_greyscale_has_three_equal_channels(tmp_path, mode):
+def test_grayscale_has_three_equal_channels(tmp_path, mode):
     Image.fromarray(_pixels()).convert(mode).save(tmp_path / "a.png")
     image = load_image(tmp_path / "a.png")
     assert image.shape == (1, 3, 6, 9)
@@ -165,15 +165,15 @@ def _profile_with_swapped_primaries():
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
-def test_colours_are_converted_from_the_profile_to_srgb(tmp_path, mode):
+def test_colors_are_converted_from_the_profile_to_srgb(tmp_path, mode):
     picture = Image.new(mode if mode == "RGBA" else "RGB", (4, 3), (200, 40, 90))
     picture = picture.quantize(4) if mode == "P" else picture
     picture.save(tmp_path / "a.png", icc_profile=_profile_with_swapped_primaries())
-    colour = 255 * load_image(tmp_path / "a.png")[0, :, 1, 1]
-    assert torch.allclose(colour, torch.tensor([40.0, 200.0, 90.0]), atol=1.01)
+    color = 255 * load_image(tmp_path / "a.png")[0, :, 1, 1]
+    assert torch.allclose(color, torch.tensor([40.0, 200.0, 90.0]), atol=1.01)
 
 
-def _grey_profile_without_gamma():
+def _gray_profile_without_gamma():
     """The smallest ICC profile of grey values that are proportional to light."""
     white = struct.pack(">3i", 63190, 65536, 54061)  # D50
     tags = {
@@ -190,16 +190,16 @@ def _grey_profile_without_gamma():
     return struct.pack(">I", len(profile) + 4) + profile
 
 
-def test_grey_values_are_converted_from_the_profile_to_srgb(tmp_path):
+def test_gray_values_are_converted_from_the_profile_to_srgb(tmp_path):
     values = np.array([[0, 55, 128, 255]], np.uint8)
-    Image.fromarray(values).save(tmp_path / "a.png", icc_profile=_grey_profile_without_gamma())
+    Image.fromarray(values).save(tmp_path / "a.png", icc_profile=_gray_profile_without_gamma())
     light = values[0] / 255
     expected = np.where(light < 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
     for channel in load_image(tmp_path / "a.png")[0, :, 0]:
         assert channel.tolist() == pytest.approx(expected.tolist(), abs=0.005)
 
 
-def test_alpha_is_kept_with_the_colours_under_it(tmp_path):
+def test_alpha_is_kept_with_the_colors_under_it(tmp_path):
     picture = Image.new("RGBA", (3, 2), (255, 0, 0, 255))
     picture.putpixel((0, 0), (10, 20, 30, 0))
     picture.putpixel((1, 0), (40, 50, 60, 102))
@@ -215,7 +215,7 @@ def test_alpha_is_kept_with_the_colours_under_it(tmp_path):
     assert torch.equal(load_picture(tmp_path / "a.png").alpha, alpha)
 
 
-def test_grey_with_alpha(tmp_path):
+def test_gray_with_alpha(tmp_path):
     picture = Image.merge("LA", [Image.new("L", (2, 1), 51), Image.new("L", (2, 1), 102)])
     picture.save(tmp_path / "a.png")
     image, alpha, _ = load_picture(tmp_path / "a.png")

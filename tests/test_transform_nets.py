@@ -82,7 +82,7 @@ def test_numbers_of_learnable_parameters(net, count):
 
 
 @pytest.mark.parametrize("norm", ["batch", "instance"])
-def test_normalisation_and_resizing_do_not_change_the_number_of_parameters(norm):
+def test_normalization_and_resizing_do_not_change_the_number_of_parameters(norm):
     net = StyleTransferNet(norm=norm, upsample="resize", padding="reflect")
     assert sum(p.numel() for p in net.parameters()) == 1_679_235
 
@@ -261,7 +261,7 @@ def silence(net):
         ("tanh255", (127.5, 127.5, 127.5)),
     ],
 )
-def test_output_zero_is_the_mean_pixel_or_middle_grey(output, rgb):
+def test_output_zero_is_the_mean_pixel_or_middle_gray(output, rgb):
     out = silence(small_style_net(output=output))(torch.rand(1, 3, 8, 8))
     torch.testing.assert_close(out, (torch.tensor(rgb) / 255).view(1, 3, 1, 1).expand(1, 3, 8, 8))
 
@@ -293,7 +293,7 @@ def test_residual_output_starts_from_bicubic_upsampling(astronaut):
     torch.testing.assert_close(out.clamp(0, 1), resize(astronaut, (512, 512)))
 
 
-def test_reference_initialisation_is_torch7s():
+def test_reference_initialization_is_torch7s():
     net = StyleTransferNet(init="reference")
     up = net.layers.up1.conv  # 128 -> 64: PyTorch's own default would take 64 x 9 as fan in
     bound = 1 / math.sqrt(128 * 9)
@@ -305,7 +305,7 @@ def test_reference_initialisation_is_torch7s():
     assert net.layers.down2.norm.bias.abs().max() == 0
 
 
-def test_pytorch_initialisation_starts_normalisation_at_scale_1():
+def test_pytorch_initialization_starts_normalization_at_scale_1():
     net = small_style_net(init="pytorch")
     assert (net.layers.down2.norm.weight == 1).all()
     bound = 1 / math.sqrt(net.layers.up1.conv.out_channels * 9)

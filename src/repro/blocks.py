@@ -59,7 +59,7 @@ def _norm(norm: Norm, channels: int) -> nn.Module:
 
 
 def _conv(channels: int, filters: int, size: int, stride: int = 1, padding: str = "zero") -> nn.Conv2d:
-    mode = "reflect" if padding == "reflect" else "zeros"
+    mode: Literal["reflect", "zeros"] = "reflect" if padding == "reflect" else "zeros"
     width = 0 if padding == "none" else size // 2
     return nn.Conv2d(channels, filters, size, stride, width, padding_mode=mode)
 
@@ -107,6 +107,7 @@ class UpsampleLayer(nn.Sequential):
         padding: Padding = "zero",
     ):
         check_option("upsample", upsample, get_args(Upsample))
+        layers: OrderedDict[str, nn.Module]
         if upsample == "transposed":
             conv = nn.ConvTranspose2d(channels, filters, 3, stride=2, padding=1, output_padding=1)
             layers, label = OrderedDict(conv=conv), f"{filters} x 3 x 3 conv, stride 1/2"

@@ -90,6 +90,7 @@ def _convert(network: _Clipped) -> Any:
         dynamic_shapes={"image": {0: "batch", 2: "height", 3: "width"}},
         verbose=False,
     )
+    assert program is not None  # as dynamo=True asks for
     return program.model_proto
 
 

@@ -382,7 +382,7 @@ class PerceptualLoss(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> PerceptualLoss:
         """Do to the kept targets what ``.to()``, ``.cuda()``, ``.double()`` and the like do to the module."""
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if self.content_image is not None:
             self.content_image = fn(self.content_image)
         self.content_targets = {layer: fn(target) for layer, target in self.content_targets.items()}

@@ -78,7 +78,7 @@ def optimize_image(
     def evaluate(x: np.ndarray) -> tuple[float, np.ndarray]:
         image = to_image(x).requires_grad_()
         terms = loss(image)
-        total = sum(terms.values())
+        total = sum(terms.values(), torch.zeros((), device=image.device))
         (gradient,) = torch.autograd.grad(total, image)
         latest.clear()
         latest.update({name: value.item() for name, value in terms.items()}, total=total.item())

@@ -6,7 +6,7 @@ import io
 import struct
 import warnings
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -88,7 +88,7 @@ def load_picture(path: str | Path) -> Picture:
     except UnidentifiedImageError:
         raise ValueError(f"{path}: not a picture in a format that Pillow reads") from None
     except Image.DecompressionBombError:
-        limit = 2 * Image.MAX_IMAGE_PIXELS // 10**6
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
         raise ValueError(f"{path}: more than {limit} megapixels; make it smaller first") from None
     except (*DAMAGED, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "memory" in str(error):  # too little of it, no damage
@@ -136,7 +136,7 @@ def save_image(image: Tensor, path: str | Path, quality: int = 95, alpha: Tensor
     picture = Image.fromarray(to_array(image))
     if alpha is not None:
         picture.putalpha(Image.fromarray(to_array(alpha.expand(-1, 3, -1, -1))[..., 0]))
-    options = {"quality": quality} if suffix in (".jpg", ".jpeg", ".webp") else {}
+    options: dict[str, Any] = {"quality": quality} if suffix in (".jpg", ".jpeg", ".webp") else {}
     if suffix in (".jpg", ".jpeg"):
         options["subsampling"] = 0
     with atomic_path(path) as temporary:
@@ -153,8 +153,8 @@ def decode(picture: Image.Image) -> tuple[Tensor, Tensor | None]:
     if picture.mode.startswith(("I", "F")):  # 16 or 32 bits a sample, always greyscale
         values = np.asarray(picture, dtype=np.float32)
         top = 65535.0 if picture.mode.startswith("I") else max(1.0, float(values.max()))
-        grey = torch.from_numpy(np.clip(values / top, 0.0, 1.0))
-        image, clear = grey.expand(1, 3, *grey.shape).contiguous(), picture.info.get("transparency")
+        gray = torch.from_numpy(np.clip(values / top, 0.0, 1.0))
+        image, clear = gray.expand(1, 3, *gray.shape).contiguous(), picture.info.get("transparency")
         if not isinstance(clear, int) or not (values == clear).any():
             return image, None
         return image, torch.from_numpy((values != clear).astype(np.float32))[None, None]
@@ -164,8 +164,8 @@ def decode(picture: Image.Image) -> tuple[Tensor, Tensor | None]:
     elif picture.mode == "P":
         picture = picture.convert("RGB")
     pixels = np.array(_to_srgb(picture).convert("RGBA" if transparent else "RGB"))
-    colours = np.ascontiguousarray(pixels[..., :3])
-    image = torch.from_numpy(colours).permute(2, 0, 1)[None].to(torch.float32) / 255
+    colors = np.ascontiguousarray(pixels[..., :3])
+    image = torch.from_numpy(colors).permute(2, 0, 1)[None].to(torch.float32) / 255
     if not transparent or (pixels[..., 3] == 255).all():
         return image, None
     return image, torch.from_numpy(pixels[..., 3].astype(np.float32) / 255)[None, None]
@@ -188,7 +188,8 @@ def _to_srgb(picture: Image.Image) -> Image.Image:
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         mode = "RGBA" if picture.mode == "RGBA" else "RGB"
-        return ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode=mode)
+        target = ImageCms.createProfile("sRGB")
+        return ImageCms.profileToProfile(picture, source, target, outputMode=mode) or picture
     except (ImageCms.PyCMSError, OSError):  # a broken profile: the numbers as they are are better than none
         return picture
 

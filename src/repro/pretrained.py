@@ -211,7 +211,7 @@ def describe(metadata: Mapping[str, str], path: Path) -> tuple[str, dict[str, An
         raise AssetError(f"{path}: its metadata do not say which network of this project it is") from None
 
 
-class HubMixin:
+class HubMixin(nn.Module):
     """``from_pretrained``, ``save_pretrained`` and ``push_to_hub`` of the image transformation networks.
 
     Attributes:
@@ -306,7 +306,6 @@ class HubMixin:
         folder.mkdir(parents=True, exist_ok=True)
         config = json.dumps({"network": name, **self.options}, indent=1)
         recipe = json.dumps(without_paths(self.recipe), indent=1) if self.recipe else ""
-        assert isinstance(self, nn.Module)
         metadata = {"recipe": recipe} if recipe else {"config": config}
         save_weights(self.state_dict(), folder / HUB_FILE, metadata)
         address = _address()

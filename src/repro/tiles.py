@@ -79,14 +79,16 @@ class _PictureNorm(nn.Module):
         self.zoom = 1.0  # pixels here for one of the group's input
         self.core: tuple[slice, slice] | None = None  # of the tile at hand, without its margin
         self.count, self.mean, self.squares = 0, torch.zeros(()), torch.zeros(())
-        self.factor = self.shift = None
+        self.factor: Tensor | None = None
+        self.shift: Tensor | None = None
 
     def collect(self, x: Tensor) -> None:
         """Add a tile's own pixels to the statistics (Chan et al. 1979).
 
         They are kept in double precision, and on the CPU because Apple's GPUs have none.
         """
-        x = x[(..., *self.core)]
+        rows, columns = self.core or (slice(None), slice(None))
+        x = x[..., rows, columns]
         count = x.shape[-2] * x.shape[-1]
         if not count:
             return
@@ -105,7 +107,7 @@ class _PictureNorm(nn.Module):
         self.factor, self.shift = factor.float().to(device), (bias - self.mean * factor).float().to(device)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.factor is None:
+        if self.factor is None or self.shift is None:
             self.collect(x)
             raise _Reached
         return x.float().mul_(self.factor).add_(self.shift).to(x.dtype)
@@ -194,7 +196,7 @@ def _run(network: StyleTransferNet | SuperResolutionNet, image: Tensor, tile: in
 
 def _plan(network: StyleTransferNet | SuperResolutionNet, image: Tensor, tile: int) -> list[_Group]:
     """Divide the layers into groups and the input of each into tiles. Replaces the network's norms."""
-    shapes = [shape for _, shape in layer_shapes(network, tuple(image.shape[-2:]))]
+    shapes = [shape for _, shape in layer_shapes(network, (image.shape[-2], image.shape[-1]))]
     groups, done, scale = [], 0, 1.0
     for layers in _divide(network):
         margin, zoom = _trace(layers)
@@ -236,7 +238,7 @@ def _trace(layers: nn.Sequential) -> tuple[int, float]:
             margin += 1 / zoom
             zoom *= module.stride[0]
         elif isinstance(module, nn.Upsample):
-            zoom *= module.scale_factor
+            zoom *= 2  # nearest neighbour, by which no other factor is upsampled here
         elif isinstance(module, nn.PixelShuffle):
             zoom *= module.upscale_factor
         elif isinstance(module, _PictureNorm):

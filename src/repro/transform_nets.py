@@ -56,11 +56,13 @@ def _check_size(width: float, num_blocks: int) -> None:
         raise ValueError(f"need width > 0 and num_blocks >= 0, got width={width}, num_blocks={num_blocks}")
 
 
-class TransformNet(nn.Module, HubMixin):
+class TransformNet(HubMixin):
     """What both networks share: scale in, ``layers``, crop to ``factor`` times the input size, scale out.
 
     They are saved, published and loaded by the methods of :class:`repro.pretrained.HubMixin`.
     """
+
+    mean_pixel: Tensor
 
     def __init__(
         self,
@@ -118,7 +120,8 @@ def _init_as_torch7(module: nn.Module) -> None:
     if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
         bound = 1 / math.sqrt(module.in_channels * math.prod(module.kernel_size))
         nn.init.uniform_(module.weight, -bound, bound)
-        nn.init.uniform_(module.bias, -bound, bound)
+        if module.bias is not None:
+            nn.init.uniform_(module.bias, -bound, bound)
     elif isinstance(module, (nn.BatchNorm2d, InstanceNorm)):
         nn.init.uniform_(module.weight, 0, 1)
         nn.init.zeros_(module.bias)
@@ -175,7 +178,7 @@ class StyleTransferNet(TransformNet):
         check_option("blocks", blocks, get_args(Blocks))
         identity = blocks == "residual"
         block_padding = "none" if padding == "reflect-start" else padding
-        common = {"norm": norm, "padding": padding}
+        common: dict[str, Any] = {"norm": norm, "padding": padding}
         layers: list[tuple[str, nn.Module]] = []
         if padding == "reflect-start":
             layers.append(("pad", ReflectionPad(8 * num_blocks, multiple=4)))
@@ -242,7 +245,7 @@ class SuperResolutionNet(TransformNet):
         check_option("blocks", blocks, get_args(Blocks))
         identity = blocks == "residual"
         filters = max(1, round(width * 64))
-        common = {"norm": norm, "padding": padding}
+        common: dict[str, Any] = {"norm": norm, "padding": padding}
         layers: list[tuple[str, nn.Module]] = []
         if padding == "reflect":  # the 9x9 convolution mirrors 4 px
             layers.append(("pad", ReflectionPad(minimum=5)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -27,7 +27,9 @@ def transfer_style(
     ] = 512,
     style_weight: Annotated[float, typer.Option(min=0, help="Weight of each style layer.")] = 5.0,
     content_weight: Annotated[float, typer.Option(min=0, help="Weight of the content layer.")] = 1.0,
-    start: Annotated[str, typer.Option(help="noise, as in the paper, or content.")] = "noise",
+    start: Annotated[
+        Literal["noise", "content"], typer.Option(help="noise, as in the paper, or content.")
+    ] = "noise",
     loss_network: Network = "auto",
     seed: Seed = 0,
     device: Device = "auto",

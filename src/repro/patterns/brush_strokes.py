@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from .canvas import Paint, colours, fractal, grid, mix, noise, ramp, relief, smoothstep
+from .canvas import Paint, colors, fractal, grid, mix, noise, ramp, relief, smoothstep
 
-NIGHT = colours("0a1238", "12246b", "1b3f9c", "2f6fc4", "5aa7d6", "1e4fa8", "16307c", "a9d9dc", "2b7fb8")
-GLOW = colours("fff3c0", "ffd94a", "fbb11e", "ee7a1b", "c9451d", "2c4fa3")
-RIVER = colours("2a1140", "8c1f45", "d8472b", "f6a12c", "ffe08a", "f08a3a", "7fc4b4", "17606e")
+NIGHT = colors("0a1238", "12246b", "1b3f9c", "2f6fc4", "5aa7d6", "1e4fa8", "16307c", "a9d9dc", "2b7fb8")
+GLOW = colors("fff3c0", "ffd94a", "fbb11e", "ee7a1b", "c9451d", "2c4fa3")
+RIVER = colors("2a1140", "8c1f45", "d8472b", "f6a12c", "ffe08a", "f08a3a", "7fc4b4", "17606e")
 
 # grid of strokes a side, length, width, share of the grid that is painted
 LAYERS = ((20, 0.18, 0.058, 1.0), (40, 0.11, 0.026, 1.0), (68, 0.06, 0.0125, 0.55))
@@ -18,7 +18,7 @@ def paint(rng: np.random.Generator, n: int) -> np.ndarray:
     x, y = grid(m)
     stream = 0.05 * fractal(rng, m, 3, 2) + 0.2 * (y - 0.45 * x)
     glow, rings = np.zeros_like(x), np.zeros_like(x)
-    for cx, cy, size in _centres(rng):
+    for cx, cy, size in _centers(rng):
         r = np.hypot(x - cx, y - cy)
         stream += rng.choice((-1, 1)) * 0.4 * size * np.exp(-((r / (1.15 * size)) ** 2))
         near = np.exp(-((r / (0.62 * size)) ** 4))
@@ -35,24 +35,24 @@ def paint(rng: np.random.Generator, n: int) -> np.ndarray:
     target = mix(target, ramp(0.5 + 0.5 * river, RIVER), smoothstep(1.15, 0.85, np.abs(river)))
     target = mix(target, ramp(rings + 0.08 * noise(rng, m, 24), GLOW), glow * 1.15)
 
-    canvas = Paint(rng, np.full((n, n, 3), colours("16234f")[0], np.float32))
+    canvas = Paint(rng, np.full((n, n, 3), colors("16234f")[0], np.float32))
     for side, length, width, share in LAYERS:
         for k in rng.permutation(side * side)[: int(share * side * side)].tolist():
             jx, jy, dl, dw, turn, light, warm = rng.uniform(-1, 1, 7).tolist()
             px, py = (k % side + 0.5 + 0.6 * jx) / side, (k // side + 0.5 + 0.6 * jy) / side
             i, j = (min(max(int(p * m), 0), m - 1) for p in (py, px))
-            colour = target[i, j] * (1 + 0.2 * light) + np.float32([0.035, 0.01, -0.035]) * warm
+            color = target[i, j] * (1 + 0.2 * light) + np.array([0.035, 0.01, -0.035], np.float32) * warm
             heading = float(angle[i, j]) + 0.1 * turn
             canvas.stroke(
                 *(px, py, heading, length * (1 + 0.3 * dl), width * (1 + 0.35 * dw), float(bend[i, j])),
-                *(np.clip(colour, 0, 1), rng.integers(0, 256, 2).tolist()),
+                *(np.clip(color, 0, 1), rng.integers(0, 256, 2).tolist()),
                 dryness=0.32,
                 streak=0.5,
             )
-    return relief(canvas.colour, canvas.height, depth=1.0, gloss=0.5)
+    return relief(canvas.color, canvas.height, depth=1.0, gloss=0.5)
 
 
-def _centres(rng: np.random.Generator) -> list[tuple[float, float, float]]:
+def _centers(rng: np.random.Generator) -> list[tuple[float, float, float]]:
     """Whirls (x, y, size): two large, some smaller, none too close to another."""
     found = [
         (rng.uniform(0.58, 0.74), rng.uniform(0.24, 0.36), 0.2),

@@ -5,6 +5,7 @@ y downwards, so that the same seed gives the same composition whatever n is.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -38,10 +39,11 @@ def noise(rng: np.random.Generator, n: int, cells_x: int, cells_y: int | None = 
 
 def fractal(rng: np.random.Generator, n: int, cells: int, octaves: int = 4) -> np.ndarray:
     """Sum of `octaves` noises (n, n), each twice as fine and half as strong as the one before."""
-    return sum(noise(rng, n, cells << k) * 0.5**k for k in range(octaves)) * 0.85
+    start = np.zeros((n, n), np.float32)
+    return sum((noise(rng, n, cells << k) * 0.5**k for k in range(octaves)), start) * 0.85
 
 
-def colours(*codes: str) -> np.ndarray:
+def colors(*codes: str) -> np.ndarray:
     """Hexadecimal colours as an array (k, 3) float32 in [0, 1]."""
     return np.array([[int(c[i : i + 2], 16) for i in (0, 2, 4)] for c in codes], np.float32) / 255
 
@@ -87,14 +89,26 @@ class Paint:
 
     def __init__(self, rng: np.random.Generator, ground: np.ndarray):
         n = len(ground)
-        self.colour = ground
+        self.color = ground
         self.height = np.zeros((n, n), np.float32)
         self.axis = ((np.arange(n) + 0.5) / n).astype(np.float32)
         hairs = noise(rng, self.TEXTURE, 6, 90) + 0.7 * noise(rng, self.TEXTURE, 14, 40)
         self.bristles = np.clip(0.5 + 0.3 * hairs, 0, 1)
 
     def stroke(
-        self, x, y, angle, length, width, bend, colour, offset, *, squareness=6, dryness=0.3, streak=0.3
+        self,
+        x: float,
+        y: float,
+        angle: float,
+        length: float,
+        width: float,
+        bend: float,
+        color: np.ndarray,
+        offset: Sequence[int],
+        *,
+        squareness: int = 6,
+        dryness: float = 0.3,
+        streak: float = 0.3,
     ) -> None:
         """Lay one stroke.
 
@@ -134,9 +148,9 @@ class Paint:
         alpha = np.minimum(np.maximum(alpha, 0), 1)
         # place in the flattened canvas of each pixel that the stroke covers
         at = inside + (top * n + left) + inside // (right - left) * (n - right + left)
-        below = self.colour.reshape(-1, 3)
+        below = self.color.reshape(-1, 3)
         under = below[at]
-        under += (colour * (streak * hair + (1 - 0.5 * streak))[:, None] - under) * alpha[:, None]
+        under += (color * (streak * hair + (1 - 0.5 * streak))[:, None] - under) * alpha[:, None]
         below[at] = under
         height = self.height.reshape(-1)
         under = height[at]

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from .canvas import colours, grid, noise, relief
+from .canvas import colors, grid, noise, relief
 
-WOOL = colours("8f1d22", "b8332a", "1b2a55", "2f5f86", "e0a233", "efe0bd", "2b1a18", "c96a2c", "3f6b4f")
+WOOL = colors("8f1d22", "b8332a", "1b2a55", "2f5f86", "e0a233", "efe0bd", "2b1a18", "c96a2c", "3f6b4f")
 MADDER, RED, INDIGO, BLUE, OCHRE, CREAM, BLACK, RUST, GREEN = range(9)
 STITCHES = 104
 

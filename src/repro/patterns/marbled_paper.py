@@ -7,9 +7,9 @@ drop is that of A. Jaffer's mathematical marbling.
 
 import numpy as np
 
-from .canvas import colours, grid, noise
+from .canvas import colors, grid, noise
 
-INKS = colours(
+INKS = colors(
     "f4e6c8", "16254f", "b3202c", "e9a92f", "1d6f78", "f0d9b0", "0e1630", "d9623b", "3d8f8a", "7a1f3d"
 )
 DROPS = 60
@@ -30,7 +30,9 @@ def paint(rng: np.random.Generator, n: int) -> np.ndarray:
     return _ink(rng, x, y, n)
 
 
-def _swirl(x, y, cx, cy, radius, turns):
+def _swirl(
+    x: np.ndarray, y: np.ndarray, cx: float, cy: float, radius: float, turns: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Turn the points round (cx, cy), most in the middle, fading over `radius`."""
     dx, dy = x - cx, y - cy
     angle = turns * np.exp(-(dx * dx + dy * dy) / radius**2)
@@ -38,7 +40,7 @@ def _swirl(x, y, cx, cy, radius, turns):
     return cx + dx * cos - dy * sin, cy + dx * sin + dy * cos
 
 
-def _comb(t, spacing, sharpness):
+def _comb(t: np.ndarray, spacing: float, sharpness: float) -> np.ndarray:
     """Displacement in -1..1 by tines `spacing` apart, pulled in turn one way and the other."""
     phase = t / spacing
     tine = np.round(phase)

@@ -4,20 +4,20 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 from scipy.spatial import cKDTree
 
-from .canvas import colours, grid, mix, noise, smoothstep
+from .canvas import colors, grid, mix, noise, smoothstep
 
-SKY_DAWN = colours("ffe27a", "f9b43c", "7fd0dc", "f48a6a", "bfe3d8")
-SKY_DAY = colours("2f9bd0", "63c1d6", "1c6fc2", "8f7fd0", "3fb0c4")
-SKY_DEEP = colours("14459c", "1c6fc2", "0f2f7e", "4a3fa8", "1b58b4", "2a8ac8", "7a2f9a")
+SKY_DAWN = colors("ffe27a", "f9b43c", "7fd0dc", "f48a6a", "bfe3d8")
+SKY_DAY = colors("2f9bd0", "63c1d6", "1c6fc2", "8f7fd0", "3fb0c4")
+SKY_DEEP = colors("14459c", "1c6fc2", "0f2f7e", "4a3fa8", "1b58b4", "2a8ac8", "7a2f9a")
 # region by region, from the sun outwards and then from the far hills to the water
 PALETTES = (
-    colours("ffe27a", "ffd23d", "ffb41c", "ff9a1f"),
-    colours("f2701b", "e2391b", "c81e2a", "f59a22"),
+    colors("ffe27a", "ffd23d", "ffb41c", "ff9a1f"),
+    colors("f2701b", "e2391b", "c81e2a", "f59a22"),
     *(SKY_DAWN, SKY_DAY, SKY_DEEP, SKY_DAY, SKY_DEEP, SKY_DEEP, SKY_DAY, SKY_DEEP),
-    colours("1f7a4a", "35a05a", "7fbf3f", "146152", "b7cf4a"),
-    colours("0f5a58", "177a6a", "0b3f55", "3a9a6a", "d98f2a"),
-    colours("a3195b", "7b1f8a", "d6336c", "4b1a7a", "e8743b"),
-    colours("0d2f78", "1450a5", "1b86b8", "3fc0c4", "0a1f55"),
+    colors("1f7a4a", "35a05a", "7fbf3f", "146152", "b7cf4a"),
+    colors("0f5a58", "177a6a", "0b3f55", "3a9a6a", "d98f2a"),
+    colors("a3195b", "7b1f8a", "d6336c", "4b1a7a", "e8743b"),
+    colors("0d2f78", "1450a5", "1b86b8", "3fc0c4", "0a1f55"),
 )
 CORONA, FIRST_RING, FIRST_HILL = 1, 2, 10
 GAPS = (0.085, 0.045, *[0.072] * 8, *[0.052] * 4)  # least distance between the cells of a region
@@ -56,14 +56,14 @@ def paint(rng: np.random.Generator, n: int) -> np.ndarray:
     metal = 0.07 + 0.13 * np.clip(1 - np.abs(lead - 0.35) / 0.4, 0, 1) * (1 + 0.4 * noise(rng, n, 120))
     image = mix(
         np.clip(image, 0, 1),
-        metal[..., None] * np.float32([0.95, 0.97, 1.1]),
+        metal[..., None] * np.array([0.95, 0.97, 1.1], np.float32),
         1 - smoothstep(0.85, 1.1, lead),
     )
     bloom = np.stack([gaussian_filter(image[..., c], n * 0.012, truncate=2.5) for c in range(3)], -1)
     return image + 0.22 * bloom * bloom  # light scattered over the lead by the brightest cells
 
 
-def _regions(x: np.ndarray, y: np.ndarray, sun: tuple, phases: np.ndarray) -> np.ndarray:
+def _regions(x: np.ndarray, y: np.ndarray, sun: tuple[float, float, float], phases: np.ndarray) -> np.ndarray:
     """Index into PALETTES at points x, y: what is painted last lies in front."""
     x, y = x + 0.008 * np.sin(17 * y + phases[4, 0]), y + 0.008 * np.sin(19 * x + phases[4, 1])
     r, theta = np.hypot(x - sun[0], y - sun[1]), np.arctan2(y - sun[1], x - sun[0])
@@ -78,7 +78,9 @@ def _regions(x: np.ndarray, y: np.ndarray, sun: tuple, phases: np.ndarray) -> np
     return region
 
 
-def _sites(rng: np.random.Generator, sun: tuple, phases: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _sites(
+    rng: np.random.Generator, sun: tuple[float, float, float], phases: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Middles of the cells (k, 2) and their regions (k,): random darts, thinned to the region's gap."""
     darts = rng.uniform(-0.03, 1.03, (2600, 2))
     region = _regions(darts[:, 0], darts[:, 1], sun, phases)

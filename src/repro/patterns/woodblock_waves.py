@@ -1,15 +1,19 @@
 """A colour woodcut: rows of breaking waves with striped faces, foam fingers and spray, on grained paper."""
 
+from collections.abc import Callable
+
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .canvas import colours, grid, mix, noise, ramp, smoothstep
+from .canvas import colors, grid, mix, noise, ramp, smoothstep
+
+Color = tuple[int, ...]  # red, green, blue, 0 to 255
 
 INK, PRUSSIAN, INDIGO, BLUE, PALE, CREAM, FOAM = (
     tuple((255 * c).round().astype(int).tolist())
-    for c in colours("131f3d", "173672", "1f5596", "4a92c8", "a3d0da", "efe2c4", "f8f1de")
+    for c in colors("131f3d", "173672", "1f5596", "4a92c8", "a3d0da", "efe2c4", "f8f1de")
 )
-SKY = colours("1d4a8c", "62a3bb", "d9d9bd", "f1dcae", "efb57c", "dc8a5c")
+SKY = colors("1d4a8c", "62a3bb", "d9d9bd", "f1dcae", "efb57c", "dc8a5c")
 STRIPES = (PRUSSIAN, PALE, INDIGO, BLUE, PRUSSIAN, PALE, INDIGO, FOAM, PRUSSIAN, BLUE, INDIGO)
 
 # rows of waves from back to front: the foot's level and the height
@@ -50,23 +54,23 @@ class _Pen:
     def __init__(self, page: Image.Image, n: int):
         self.draw, self.n = ImageDraw.Draw(page), n
 
-    def polygon(self, points: np.ndarray, fill) -> None:
+    def polygon(self, points: np.ndarray, fill: Color) -> None:
         self.draw.polygon((points * self.n).ravel().tolist(), fill=fill)
 
-    def line(self, points: np.ndarray, fill=INK, width: float = LINE) -> None:
+    def line(self, points: np.ndarray, fill: Color = INK, width: float = LINE) -> None:
         self.draw.line(
             (points * self.n).ravel().tolist(), fill=fill, width=max(1, round(width * self.n)), joint="curve"
         )
 
-    def dot(self, x: float, y: float, r: float, fill) -> None:
+    def dot(self, x: float, y: float, r: float, fill: Color) -> None:
         n = self.n
         self.draw.ellipse(((x - r) * n, (y - r) * n, (x + r) * n, (y + r) * n), fill=fill)
 
-    def disc(self, x: float, y: float, r: float, fill, edge=INK) -> None:
+    def disc(self, x: float, y: float, r: float, fill: Color, edge: Color = INK) -> None:
         self.dot(x, y, r + self.LINE, edge)
         self.dot(x, y, r, fill)
 
-    def blob(self, discs: np.ndarray, fill, edge=INK) -> None:
+    def blob(self, discs: np.ndarray, fill: Color, edge: Color = INK) -> None:
         """A union of discs (k, 3: x, y, r) with one outline round them all."""
         for x, y, r in discs:
             self.dot(x, y, r + self.LINE, edge)
@@ -86,7 +90,7 @@ def _curve(points: np.ndarray, k: int = 48) -> np.ndarray:
 def _wave(rng: np.random.Generator, pen: _Pen, x: float, foot: float, h: float, side: int) -> None:
     """One breaking wave: striped body from back to face, foam along the crest, fingers at the tip, spray."""
 
-    def place(points):
+    def place(points: np.ndarray) -> np.ndarray:
         return np.asarray(points) * [side * h, -h] + [x, foot]
 
     wobble = rng.normal(0, 0.025, (len(BACK), 2))
@@ -96,9 +100,9 @@ def _wave(rng: np.random.Generator, pen: _Pen, x: float, foot: float, h: float, 
     pen.polygon(place(np.vstack([back, face[::-1], skirt])), PRUSSIAN)
 
     cuts = np.linspace(0, 1, len(STRIPES) + 1) ** 1.1
-    for k, colour in enumerate(STRIPES):
+    for k, color in enumerate(STRIPES):
         low, high = (back + (face - back) * c for c in cuts[k : k + 2])
-        pen.polygon(place(np.vstack([low, high[::-1]])), colour)
+        pen.polygon(place(np.vstack([low, high[::-1]])), color)
         pen.line(place(high), INK, pen.LINE * 0.6)
     pen.line(place(face), INK)
     pen.line(place(back), INK)
@@ -111,24 +115,33 @@ def _wave(rng: np.random.Generator, pen: _Pen, x: float, foot: float, h: float, 
     # Foam: a scalloped cap that swells towards the tip.
     at = np.linspace(23, 47, 34).astype(int)
     grow = np.linspace(0.25, 1, len(at))
-    centres = place(back[at] + rng.normal(0, 0.012, (len(at), 2)) - [0, 0.02])
+    centers = place(back[at] + rng.normal(0, 0.012, (len(at), 2)) - [0, 0.02])
     radii = h * (0.022 + 0.045 * grow) * rng.uniform(0.8, 1.2, len(at))
-    pen.blob(np.column_stack([centres, radii]), FOAM)
+    pen.blob(np.column_stack([centers, radii]), FOAM)
     for k in range(13):  # fingers hang from the lip
         s = 24 + int(k * 23 / 12)
         size = 0.13 + 0.15 * (k / 12) + rng.uniform(-0.03, 0.03)
         angle = -1.25 + rng.uniform(-0.45, 0.25) + 0.35 * (k / 12)
         _finger(pen, place, back[s] - [0.0, 0.03], angle, size, h)
-    pen.blob(np.column_stack([centres, radii * 0.8])[6:], FOAM, FOAM)
+    pen.blob(np.column_stack([centers, radii * 0.8])[6:], FOAM, FOAM)
     for k in range(12, len(at), 2):  # blue shadows in the foam
-        pen.dot(*centres[k] + [0, 0.25 * radii[k]], radii[k] * 0.34, PALE)
+        x_k, y_k = centers[k] + [0, 0.25 * radii[k]]
+        pen.dot(x_k, y_k, radii[k] * 0.34, PALE)
     for _ in range(26):  # spray
         ahead = rng.normal([0.85, 0.98], [0.38, 0.16])
         if ahead[1] > 0.9 or ahead[0] > 1.05:
-            pen.disc(*place(ahead), h * rng.uniform(0.007, 0.02), FOAM, INDIGO)
+            x_s, y_s = place(ahead)
+            pen.disc(x_s, y_s, h * rng.uniform(0.007, 0.02), FOAM, INDIGO)
 
 
-def _finger(pen: _Pen, place, root: np.ndarray, angle: float, size: float, h: float) -> None:
+def _finger(
+    pen: _Pen,
+    place: Callable[[np.ndarray], np.ndarray],
+    root: np.ndarray,
+    angle: float,
+    size: float,
+    h: float,
+) -> None:
     """A hooked finger of foam: discs that shrink along an arc, with two small claws at the end."""
     t = np.linspace(0, 1, 12)
     chains = []
@@ -159,6 +172,6 @@ def _paper(rng: np.random.Generator, print_: np.ndarray, n: int) -> np.ndarray:
     grain = np.sin(2 * np.pi * (46 * grid(n)[1] + 1.6 * noise(rng, n, 3, 7))) + 0.8 * noise(rng, n, 10, 190)
     wear = noise(rng, n, 240) + 0.6 * noise(rng, n, 60)
     tone = 1 + 0.035 * grain + 0.035 * noise(rng, n, 5) + 0.03 * wear
-    sheet = colours("f1e6cd")[0]
+    sheet = colors("f1e6cd")[0]
     bare = 0.07 + 0.5 * smoothstep(2.3, 3.4, wear)
     return mix(print_ * tone[..., None], sheet, bare)
