@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 
 import repro
 from repro import cli
@@ -57,6 +58,36 @@ def test_stylize_in_a_process_of_its_own(photo, style, tmp_path):
     assert result.stderr == f"Wrote {tmp_path / 'a.png'}.\n"
     expected = to_array(repro.stylize(load_image(photo), style))
     assert abs(to_array(load_image(tmp_path / "a.png")).astype(int) - expected).max() <= 1
+
+
+def test_a_photo_passes_few_rooms(run, photo, style, tmp_path):
+    """Counted are the units of the table of imports that a function with the picture as an argument is in."""
+    passed = set()
+
+    def note(frame, event, argument):
+        name = frame.f_globals.get("__name__", "")
+        pictures = (torch.Tensor, Image.Image)
+        if event == "call" and name.startswith("repro.") and frame.f_code.co_name != "<module>":
+            given = frame.f_locals.values()
+            passed.update(name.split(".")[1] for value in given if isinstance(value, pictures))
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        assert run("stylize", photo, "--style", style, "-o", tmp_path / "a.png")[0] == 0
+    finally:
+        sys.setprofile(before)
+    assert passed == {"cli", "picture_files", "images", "inference", "tiles", "transform_nets", "blocks"}
+
+
+def test_weights_are_read_once_and_no_card_is(run, photo, tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(
+        "repro.pretrained.safe_open", lambda path, **how: read.append(path) or safe_open(path, **how)
+    )
+    monkeypatch.setattr("repro.pretrained.card", lambda name: read.append(name))
+    assert run("stylize", photo, "--style", "stained_glass", "-o", tmp_path / "a.png")[0] == 0
+    assert [path.name for path in read] == ["stained_glass.safetensors"]
 
 
 def test_options_of_stylize_are_those_of_the_function(run, photo, style, tmp_path):

@@ -93,7 +93,8 @@ def center_crop(image: Tensor, size: int) -> Tensor:
     return resize(crop_middle(image, side, side), (size, size))
 
 
-# ITU-R BT.601 at full range, as JPEG uses it: rows give Y, Cb, Cr from R, G, B.
+# ITU-R BT.601 at full range, as JPEG uses it: rows give Y, Cb, Cr from R, G, B. Its precision goes before it
+# moves, as Apple's GPUs have no float64.
 _YCBCR = torch.tensor(
     [
         [0.299, 0.587, 0.114],
@@ -107,13 +108,13 @@ _YCBCR = torch.tensor(
 def rgb_to_ycbcr(image: Tensor) -> Tensor:
     """Convert (N, 3, H, W) RGB in [0, 1] to Y in [0, 1] and Cb, Cr in [-0.5, 0.5] (BT.601, full range)."""
     check_image(image)
-    return torch.einsum("dc,nchw->ndhw", _YCBCR.to(image), image)
+    return torch.einsum("dc,nchw->ndhw", _YCBCR.to(image.dtype).to(image.device), image)
 
 
 def ycbcr_to_rgb(image: Tensor) -> Tensor:
     """Invert :func:`rgb_to_ycbcr`; the result is not clipped."""
     check_image(image)
-    return torch.einsum("dc,nchw->ndhw", torch.linalg.inv(_YCBCR).to(image), image)
+    return torch.einsum("dc,nchw->ndhw", torch.linalg.inv(_YCBCR).to(image.dtype).to(image.device), image)
 
 
 def match_histograms(image: Tensor, reference: Tensor) -> Tensor:

@@ -192,7 +192,7 @@ def evaluate_sr(sr: Tensor, hr: Tensor, scale: int) -> dict[str, float]:
 
 def _to_8_bit(image: Tensor) -> Tensor:
     # float64 from here on, and on the CPU because not every accelerator has it.
-    return (255 * image.detach().to("cpu", torch.float64).clamp(0, 1)).round()
+    return (255 * image.detach().cpu().double().clamp(0, 1)).round()
 
 
 def _check_pair(a: Tensor, b: Tensor) -> None:
