@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from repro.figures import compare, curves, explore, show, show_groups
+from repro.figures import Table, compare, curves, explore, show, show_groups
 from repro.images import to_array
 
 ALTS = ('A "sharp" face.', "The same, blurred.")
@@ -89,3 +89,20 @@ def test_explore_redraws_where_somebody_can_move_a_slider_and_only_there(monkeyp
     monkeypatch.setenv("JPY_SESSION_NAME", "01_quickstart.ipynb")
     explore(draw, **controls)
     assert drawn == [("relu1_2", 0.5)]
+
+
+def test_a_table_is_the_same_in_markdown_and_in_html():
+    table = Table(["", "PSNR, dB"], [["`x4` < x8", 30.5], ["none", None]], caption="By `repro`.")
+    lines = ["By `repro`.", "", "| | PSNR, dB |", "|---|---:|", "| `x4` < x8 | 30.5 |", "| none | |"]
+    assert str(table) == repr(table) == "\n".join(lines)
+    html = table._repr_html_()
+    assert html.startswith("<p>By <code>repro</code>.</p>\n<table ")
+    assert ' style="text-align: left"><code>x4</code> &lt; x8</td>' in html
+    assert '<td align="right" style="text-align: right">30.5</td>' in html
+    assert html.count("<th ") == html.count("<td ") / 2 == 2
+    assert "<p>" not in Table(["a"], [["b"]])._repr_html_()
+
+
+def test_a_row_with_too_few_cells_is_no_table():
+    with pytest.raises(ValueError, match="shorter"):
+        Table(["a", "b"], [["c"]])._repr_html_()

@@ -1,12 +1,14 @@
-"""The book's figures: matplotlib helpers of one style, and a slider over two pictures. They never compute."""
+"""The book's figures and tables: matplotlib in one style, a slider over two pictures. They never compute."""
 
 from __future__ import annotations
 
 import base64
 import io
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -63,6 +65,24 @@ def show_groups(groups: Sequence[Mapping[str, Tensor]], columns: int, width: flo
     return show(images, titles, columns, width)
 
 
+def panels(columns: int = 1, size: tuple[float, float] = (6.4, 3.4), **options: Any) -> tuple[Figure, Any]:
+    """Return a new figure and its axes, which have no frame above and to the right.
+
+    Args:
+        columns: how many axes stand side by side.
+        size: of the figure in inches, (width, height).
+        options: others of :func:`matplotlib.pyplot.subplots`, such as ``sharey``.
+
+    Example:
+        >>> figure, (left, right) = panels(2)
+        >>> plt.close(figure)
+    """
+    figure, axes = plt.subplots(ncols=columns, figsize=size, layout="constrained", **options)
+    for axis in figure.axes:
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
 def curves(
     series: Mapping[str, Sequence[float]],
     xlabel: str = "iteration",
@@ -74,13 +94,12 @@ def curves(
 
     Their names stand to the right of the axes, where they never cover a line.
     """
-    figure, axis = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
+    figure, axis = panels()
     for name, values in series.items():
         axis.plot(range(len(values)) if x is None else x, values, label=name)
     axis.set(xlabel=xlabel, ylabel=ylabel)
     if log:
         axis.set_yscale("log")
-    axis.spines[["top", "right"]].set_visible(False)
     axis.grid(alpha=0.25)
     if len(series) > 1:
         figure.legend(loc="outside right upper", frameon=False, fontsize=9)
@@ -102,6 +121,69 @@ def explore(draw: Callable[..., Any], **controls: Any) -> None:
         from ipywidgets import interact
 
         interact(draw, **controls)
+
+
+_ALIGN = {"l": ("left", "---"), "r": ("right", "---:")}
+
+
+@dataclass(repr=False)
+class Table:
+    """Rows of words and numbers under titles.
+
+    A notebook shows it as HTML if it is a cell's last value or given to ``display``; ``str`` is Markdown.
+
+    Attributes:
+        titles: one for each column.
+        rows: each with a cell for each column; None is an empty cell, anything else is written by ``str``.
+        align: "l" (left) or "r" (right) for each column; by default all but the first are to the right.
+        caption: text above the table; backticks stand around code, there and in cells.
+
+    Example:
+        >>> print(Table(["method", "PSNR"], [["bicubic", "28.42 dB"]], caption="Set5 at x4."))
+        Set5 at x4.
+        <BLANKLINE>
+        | method | PSNR |
+        |---|---:|
+        | bicubic | 28.42 dB |
+    """
+
+    titles: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    align: str = ""
+    caption: str = ""
+
+    def _lines(self) -> tuple[str, list[list[str]]]:
+        """Return a letter of alignment for each column, and the cells as text, titles first."""
+        lines = [["" if cell is None else str(cell) for cell in row] for row in (self.titles, *self.rows)]
+        return self.align or "l" + "r" * (len(self.titles) - 1), lines
+
+    def __str__(self) -> str:
+        align, lines = self._lines()
+        head, *rows = ("|".join(["", *(f" {cell} " if cell else " " for cell in line), ""]) for line in lines)
+        rule = f"|{'|'.join(_ALIGN[letter][1] for letter in align)}|"
+        return "\n".join([*([self.caption, ""] if self.caption else []), head, rule, *rows])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        align, lines = self._lines()
+
+        def row(tag: str, line: list[str]) -> str:
+            cells = []
+            for letter, text in zip(align, map(_html, line), strict=True):
+                side = _ALIGN[letter][0]  # twice: JupyterLab heeds the style, GitHub the attribute
+                cells.append(f'<{tag} align="{side}" style="text-align: {side}">{text}</{tag}>')
+            return "".join(cells)
+
+        head, *rows = (row("td" if i else "th", line) for i, line in enumerate(lines))
+        html = [f"<p>{_html(self.caption)}</p>"] if self.caption else []
+        html += ['<table class="dataframe">', f"<thead><tr>{head}</tr></thead>", "<tbody>"]
+        html += [f"<tr>{cells}</tr>" for cells in rows]
+        return "\n".join([*html, "</tbody>", "</table>"])
+
+
+def _html(text: str) -> str:
+    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 # A range input lies over both pictures, and the second one is cut off where it stands. Without scripts, and
