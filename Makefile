@@ -10,6 +10,8 @@ PATIENCE := 3600
 # Strict nbval: every cell runs, and every text output must be the stored one.
 NBVAL := notebooks --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg \
 	--nbval-cell-timeout=$(PATIENCE)
+# Of benchmarks/ all but what the others import.
+BENCHMARKS = $(filter-out %/common.py %/plain.py,$(wildcard benchmarks/*.py))
 
 # The kernel of .venv, not one of the same name in the reader's home.
 export JUPYTER_PREFER_ENV_PATH := 1
@@ -59,9 +61,9 @@ lint: $(READY)  ## check style and spelling
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell
 
-bench: $(READY)  ## time training and optimisation beside plain loops
-	$(BIN)/python benchmarks/train_step.py -o results/train_step.json
-	$(BIN)/python benchmarks/optimize_image.py -o results/optimize_image.json
+bench: $(READY)  ## time training and optimization beside plain loops, and Adam beside Muon, into _build/bench
+	for script in $(BENCHMARKS); do \
+		$(BIN)/python $$script -o _build/bench/$$(basename $$script .py).json || exit 1; done
 
 format: $(READY)  ## put the code into the project's style
 	$(BIN)/ruff check --fix .

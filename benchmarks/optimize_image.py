@@ -5,21 +5,16 @@ the backward passes. Their ratio is what a bare loop of the same passes could sa
 weights are on this machine, else random weights, which take as long.
 """
 
-import argparse
 import json
-import sys
 import time
-from pathlib import Path
 
 import torch
-from train_step import random_vgg
+from common import parser, random_vgg, write
 
-from repro.atomic_files import atomic_path
 from repro.loss_network import LossNetwork
 from repro.optimize_image import transfer_style
 from repro.patterns import draw
 from repro.sample_photos import photo
-from repro.training.provenance import provenance
 from repro.vgg_weights import find_loss_weights
 
 
@@ -37,11 +32,10 @@ class Timed:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--iterations", type=int, default=150)
-    parser.add_argument("-o", "--output", type=Path, help="write the figures to this JSON file")
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--size", type=int, default=256)
+    options.add_argument("--iterations", type=int, default=150)
+    arguments = options.parse_args()
     real = find_loss_weights("vgg16") is not None
     network = LossNetwork("vgg16", tensors=None if real else random_vgg())
     network.forward = forward = Timed(network.forward)
@@ -68,11 +62,7 @@ def main() -> None:
         "layers": list(network.layers),
     }
     print(json.dumps(row))
-    if arguments.output:
-        with atomic_path(arguments.output) as temporary:
-            temporary.write_text(
-                json.dumps({"command": " ".join(sys.argv), **provenance("cpu"), **row}, indent=2) + "\n"
-            )
+    write(arguments.output, row, "cpu")
 
 
 if __name__ == "__main__":

@@ -5,38 +5,23 @@ take turns, and each time is the median of its rounds. Half precision is timed w
 instructions for it.
 """
 
-import argparse
 import json
 import os
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import torch
+from common import parser, random_vgg, write
 from plain import sr_step, style_step
 
-from repro.atomic_files import atomic_path
 from repro.picture_files import save_image
 from repro.pretrained import save_weights
-from repro.training.provenance import provenance
 from repro.training.recipe import load_recipe
 from repro.training.run_folder import RunFolder
 from repro.training.runtime import default_precision
 from repro.training.trainer import Trainer
-from repro.vgg_weights import BLOCKS
-
-
-def random_vgg() -> dict[str, torch.Tensor]:
-    """Return weights of VGG-16's first four blocks, by key."""
-    tensors, channels = {}, 3
-    for block, count, filters in BLOCKS[:4]:
-        for i in range(1, count + 1):
-            weight = torch.randn(filters, channels, 3, 3) * (2 / (9 * channels)) ** 0.5
-            tensors |= {f"conv{block}_{i}.weight": weight, f"conv{block}_{i}.bias": torch.zeros(filters)}
-            channels = filters
-    return tensors
 
 
 def our_step(task: str, precision: str, size: int, batch: int, photos: Path, folder: Path):
@@ -58,12 +43,11 @@ def our_step(task: str, precision: str, size: int, batch: int, photos: Path, fol
 
 def main() -> None:
     os.environ["ACCELERATE_USE_CPU"] = "true"  # the plain loop is one for the CPU
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("-o", "--output", type=Path, help="write the figures to this JSON file")
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--size", type=int, default=256)
+    options.add_argument("--batch", type=int, default=4)
+    options.add_argument("--rounds", type=int, default=5)
+    arguments = options.parse_args()
     size, batch = arguments.size, arguments.batch
     precisions = sorted({"no", default_precision()}, reverse=True)  # float32 first
     rows = []
@@ -93,10 +77,7 @@ def main() -> None:
                 | {f"ratio_{kind}": round(seconds["plain"] / seconds[kind], 2) for kind in precisions}
             )
             print(json.dumps(rows[-1]), flush=True)
-    if arguments.output:
-        content = {"command": " ".join(sys.argv), **provenance(), "rows": rows}
-        with atomic_path(arguments.output) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n")
+    write(arguments.output, {"rows": rows})
 
 
 if __name__ == "__main__":
