@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from compare_loss_networks import compare
 from generated_page import setup_page
 
 from repro.experiments.scorecard import scorecard
-from repro.experiments.support.compare_loss_networks import compare
 
 PAGE = "book/scorecard"
 PLACE = "<!-- scorecard -->"

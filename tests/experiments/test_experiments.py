@@ -193,18 +193,6 @@ def test_times_for_the_papers_iterations_follow_from_one(smoke):
         assert found["share_of_peak"] > 0
 
 
-def test_an_iteration_is_timed_without_what_comes_before_the_second(monkeypatch):
-    module, clock = experiments.module("speed"), [0.0]
-    monkeypatch.setattr(module.time, "perf_counter", lambda: clock[0])
-
-    def objective(image):
-        clock[0] += 2.0 if clock[0] else 102.0
-        return {"total": (image - 0.3).pow(4).sum()}
-
-    found = module._iterations(objective, torch.full((1, 3, 4, 4), 0.9), 5)
-    assert len(found) >= 4 and set(found) == {2.0}
-
-
 def test_names_scales_and_options_are_checked(tmp_path):
     with pytest.raises(ValueError, match=r"unknown experiment 'fig3'; known: all, feature_reconstruction"):
         experiments.choose(["fig3"])
@@ -296,6 +284,18 @@ def test_a_plot_needs_no_more_than_what_is_written(smoke):
 
     for name in ("cost", "perceptual_agreement", "objective_curve", "speed"):
         plt.close(experiments.module(name).plot(Result(_content(smoke(name))["data"])))
+
+
+@pytest.mark.parametrize("name", experiments.EXPERIMENTS)
+def test_a_table_needs_no_more_than_what_is_written(name, smoke):
+    result = Result(_content(smoke(name))["data"])
+    table = experiments.module(name).table(result)
+    assert table.caption == ""
+    assert table.rows
+    assert {len(row) for row in table.rows} == {len(table.titles)}
+    lines = str(table).splitlines()
+    assert len(lines) == 2 + len(table.rows)
+    assert {line.count("|") for line in lines} == {len(table.titles) + 1}
 
 
 def test_legends_of_the_ablations_cover_neither_lines_nor_titles():

@@ -1,5 +1,6 @@
 """What the experiments measure: their numbers computed in another way, or with stand-ins of known answers."""
 
+import json
 import statistics
 from dataclasses import replace
 from pathlib import Path
@@ -7,10 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from matplotlib import pyplot as plt
 from torch import nn
 
+from repro import experiments
+from repro.degradations import distort
 from repro.experiments import (
-    _command,
     ablations,
     cost,
     feature_reconstruction,
@@ -23,12 +26,13 @@ from repro.experiments import (
 )
 from repro.experiments.scorecard import paper_numbers
 from repro.experiments.support import common
+from repro.experiments.support.common import Result
 from repro.experiments.support.network_analysis import multiplications
-from repro.experiments.support.trained_styles import trained_style
+from repro.experiments.support.trained_styles import TrainedStyle, trained_style
 from repro.images import center_crop
 from repro.loss_network import LossNetwork
 from repro.losses import PerceptualLoss, feature_reconstruction_loss, gram_matrix, style_reconstruction_loss
-from repro.optimize_image import transfer_style, white_noise
+from repro.optimize_image import optimize_image, transfer_style, white_noise
 from repro.patterns import draw
 from repro.picture_files import load_image, save_image
 from repro.presets import STYLE_LAYERS
@@ -75,12 +79,19 @@ def test_squares_are_the_middle_of_the_photo():
 
 
 def test_the_command_of_a_result_can_be_given_again(tmp_path, monkeypatch):
+    def command(name, scale, loss_network, **options):
+        monkeypatch.setattr(experiments.module(name), "run", lambda scale, network, **options: Result({}))
+        monkeypatch.setattr(experiments.module(name), "plot", lambda result: plt.figure())
+        path = experiments.reproduce(name, scale, loss_network, tmp_path / "results", **options)
+        return json.loads(path.read_text())["command"]
+
+    monkeypatch.setattr(experiments, "options_of", lambda name: ["data", "styles"])
     options = {"data": Path("/somewhere/photos"), "styles": ["/somewhere/runs/mine", "kelim"]}
     words = "repro reproduce style_objectives --scale book --loss-network vgg16"
     words += " --data photos --style mine --style kelim"
-    assert _command("style_objectives", "book", "vgg16", options) == words
+    assert command("style_objectives", "book", "vgg16", **options) == words
     monkeypatch.chdir(tmp_path)
-    assert _command("speed", "book", "auto", {"data": Path(".")}).endswith(f" --data {tmp_path.name}")
+    assert command("objective_curve", "book", "auto", data=Path(".")).endswith(f" --data {tmp_path.name}")
 
 
 def test_speed_ups_of_the_paper_follow_from_its_times():
@@ -223,15 +234,24 @@ def test_objectives_of_the_gallery_are_those_of_the_pictures(style):
 # Table 1 and section 3.1
 
 
-def test_speed_leaves_the_first_run_out_and_compares_with_the_faster_product(style, monkeypatch):
-    starts = []
+def test_speed_leaves_out_what_comes_first_and_compares_with_the_faster_product(style, monkeypatch):
+    clock, starts = [0.0], []
 
-    def iterations(objective, start, count):
+    def objective(image):
+        """Slow in the first run at each size, and in every run before the second evaluation."""
+        objective.evaluations += 1
+        clock[0] += 50.0 if objective.evaluations == 1 else 100.0 if starts.count(starts[-1]) == 1 else 3.0
+        return {"total": (image - 0.3).pow(4).sum()}
+
+    def started(objective_of, start, count):
         starts.append(start.shape[-1])
-        return [100.0] if len(starts) % 3 == 1 else [2.0, 70.0, 3.0]
+        objective.evaluations = 0
+        return optimize_image(objective_of, start, count)
 
-    monkeypatch.setattr(speed, "_iterations", iterations)
+    monkeypatch.setattr(speed, "optimize_image", started)
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: clock[0])
     monkeypatch.setattr(speed, "seconds", lambda work, repeats: [0.5] * repeats)
+    monkeypatch.setattr(TrainedStyle, "objective", lambda self, content: objective)
     data = speed.run("smoke", "pocket", styles=[str(style)]).data
     assert starts == [32, 32, 32, 64, 64, 64]
     # As many seconds for 1024^3 multiplications in matrices as for these in a convolution.
@@ -266,25 +286,30 @@ def test_cost_is_measured_at_the_size_that_a_layer_works_at(monkeypatch):
 def test_pairs_are_of_two_kinds_or_of_one_kind_and_two_strengths(monkeypatch):
     drawn = []
 
-    def distort(image, kind, strength, rng):
-        drawn.append((kind, strength))
-        return torch.full_like(image, strength)
+    def noted(image, kind, strength, rng):
+        drawn.append((kind, strength, image, distort(image, kind, strength, rng)))
+        return drawn[-1][-1]
 
-    def distances(original, versions, networks):
-        strengths = [version.mean().item() for version in versions]
-        return {"pocket/relu5_1": strengths, "backwards": [-strength for strength in strengths]}
-
-    monkeypatch.setitem(perceptual_agreement.SETTINGS, "smoke", {"size": 16, "pairs": 100})
-    monkeypatch.setattr(perceptual_agreement, "distort", distort)
-    monkeypatch.setattr(perceptual_agreement, "_distances", distances)
+    monkeypatch.setitem(perceptual_agreement.SETTINGS, "smoke", {"size": 32, "pairs": 40})
+    monkeypatch.setattr(perceptual_agreement, "distort", noted)
     data = perceptual_agreement.run("smoke", "pocket").data
+    network, closer = LossNetwork("pocket"), {"pixels": [], "pocket/relu5_1": []}
     for i, (first, second) in enumerate(zip(drawn[::2], drawn[1::2], strict=True)):
         assert (first[0] == second[0]) == (i % 2 == 1)
         assert i % 2 == 0 or first[1] < second[1]
-    always, never = ({"share": share, "standard_error": 0.0} for share in (1.0, 0.0))
+        images = torch.cat([first[2], first[3], second[3]])
+        deep = network(images)["relu5_1"]
+        for judge, x in (("pixels", images), ("pocket/relu5_1", deep)):
+            closer[judge].append(bool((x[1] - x[0]).square().mean() < (x[2] - x[0]).square().mean()))
     assert data["reference"] == "pocket/relu5_1"
-    assert data["weaker_is_closer"] == data["agreement"] == {"pocket/relu5_1": always, "backwards": never}
-    assert perceptual_agreement._share([True] * 3 + [False]) == {"share": 0.75, "standard_error": 0.216506}
+    same_kind = {judge: answers[1::2] for judge, answers in closer.items()}
+    for judge, answers in same_kind.items():
+        share = sum(answers) / len(answers)
+        assert data["weaker_is_closer"][judge]["share"] == share
+        error = (share * (1 - share) / len(answers)) ** 0.5
+        assert data["weaker_is_closer"][judge]["standard_error"] == pytest.approx(error, rel=1e-5)
+    agreed = [a == b for a, b in zip(*(answers[::2] for answers in closer.values()), strict=True)]
+    assert data["agreement"]["pixels"]["share"] == sum(agreed) / len(agreed)
 
 
 # Ablations

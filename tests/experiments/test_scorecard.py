@@ -10,15 +10,9 @@ import pytest
 from repro import experiments
 from repro.experiments.scorecard import (
     COMPARE,
-    HEADLINES,
-    MARKS,
-    load_results,
     paper_numbers,
     scorecard,
-    with_headlines,
 )
-
-ROOT = Path(__file__).parents[2]
 
 
 def _write(folder, name, data, scale="book", **made_with):
@@ -62,7 +56,9 @@ def test_the_largest_scale_is_taken_and_described(tmp_path):
             scale,
             loss_network=network,
         )
-    assert load_results(tmp_path)["receptive_field"]["scale"] == "paper"
+    result = experiments.load_results(tmp_path)["receptive_field"]
+    assert result.provenance["scale"] == "paper"
+    assert result.loss_network == network
     text = scorecard(tmp_path)
     assert "Of 2 comparisons with a number of the paper: 2 agree." in text
     assert "Ours: scale paper; CPU, 2 threads; loss network `pocket` at `relu2_2`; 12 s." in text
@@ -143,7 +139,7 @@ def test_a_wrong_count_is_seen():
 
 def test_a_smoke_run_is_not_compared(tmp_path):
     _write(tmp_path, "receptive_field", {"growth": {"full": 2.0, "quarter": 8.0}}, "smoke")
-    assert load_results(tmp_path) == {}
+    assert experiments.load_results(tmp_path) == {}
 
 
 def test_the_page_is_made_from_the_stored_results(tmp_path, monkeypatch):
@@ -160,60 +156,8 @@ def test_the_page_is_made_from_the_stored_results(tmp_path, monkeypatch):
     assert "| agrees |" in made
 
 
-def test_a_damaged_result_is_named(tmp_path):
-    (tmp_path / "cost.book.json").write_text("{")
+@pytest.mark.parametrize("text", ["{", "{}"])
+def test_a_damaged_result_is_named(tmp_path, text):
+    (tmp_path / "cost.book.json").write_text(text)
     with pytest.raises(ValueError, match=r"cost\.book\.json: damaged"):
         scorecard(tmp_path)
-
-
-def test_headlines_are_written_between_the_marks_of_a_page(tmp_path):
-    _write(tmp_path / "results", "receptive_field", {"growth": {"full": 2.0, "quarter": 8.0}})
-    text = f"# Before\n\n{MARKS[0]}old\n{MARKS[1]}\nafter\n"
-    page = with_headlines(text, tmp_path / "results")
-    assert page.startswith(f"# Before\n\n{MARKS[0]}\nOf 2 comparisons")
-    assert page.endswith(f"{MARKS[1]}\nafter\n")
-    assert "old" not in page
-    assert "| growth by a 3x3 convolution, after downsampling by 4 | 8 px | 8 px | agrees |\n" in page
-    assert "at full size" not in page  # no headline
-    assert with_headlines(page, tmp_path / "results") == page
-    with pytest.raises(ValueError, match="no <!-- scorecard -->"):
-        with_headlines("# Nothing\n", tmp_path / "results")
-
-
-def test_every_headline_is_a_row_of_the_scorecard():
-    """So that none is left out because a word of it changed."""
-    paper = paper_numbers()
-    psnr = {"psnr": 1.0, "ssim": 0.1, "paper": {"psnr": 1.0, "ssim": 0.1}}
-    data = {
-        "objective_curve": {
-            "sizes": [
-                {
-                    "size": 256,
-                    "photos": ["a", "b"],
-                    "crossing": 60,
-                    "baseline": {"mean": [1.0] * 101},
-                    "content": {"mean": 2.0},
-                    "network": {"mean": 1.0},
-                }
-            ]
-        },
-        "speed": {
-            "sizes": [{"size": 256, "speedup": {str(n): 1.0 for n in paper["speed"]["iterations"]}}],
-        },
-        "super_resolution": {
-            "means": [
-                {"factor": s, "set": "set5", "method": method, **psnr}
-                for s in (4, 8)
-                for method in ("bicubic", f"x{s}_relu2_2", f"x{s}_pixel")
-            ],
-            "off": {},
-        },
-        "receptive_field": {"growth": {"full": 2, "quarter": 8}},
-    }
-    rows = {row.what for name, found in data.items() for row in COMPARE[name](found)}
-    assert set(HEADLINES) <= rows
-
-
-def test_the_table_of_the_readme_is_that_of_the_stored_results():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert text == with_headlines(text, ROOT / "results"), "run: repro scorecard --page README.md"

@@ -78,25 +78,13 @@ def reproduce(
         raise ValueError(f"{len(failed)} of {len(chosen)} could not be done: {', '.join(failed)}")
 
 
-@app.command(epilog="Example: **repro scorecard results/ --page README.md**")
+@app.command(epilog="Example: **repro scorecard results/**")
 def scorecard(
     results: Annotated[Path, typer.Argument(help="The folder with the results.")] = Path("results"),
-    page: Annotated[
-        Path | None, typer.Option(help="Write the headlines into this page, between its two marks.")
-    ] = None,
 ) -> None:
     """Print the paper's numbers beside those of stored results, in Markdown."""
-    from ..atomic_files import atomic_path
     from ..experiments import scorecard as made
 
     if not results.is_dir():
         raise FileNotFoundError(f"{results}: no such folder; give the one with the results")
-    if page is None:
-        print(made.scorecard(results))
-        return
-    if not any(results.glob("*.json")):
-        raise FileNotFoundError(f"{results}: no results in it; {page} stays as it was")
-    text = made.with_headlines(page.read_text(encoding="utf-8"), results)
-    with atomic_path(page) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    say(f"Wrote the headlines into {page}.")
+    print(made.scorecard(results))

@@ -1,13 +1,15 @@
 """The figures and tables of the paper that can be measured, and a few more, one module each.
 
 ``run(scale, loss_network)`` measures and gives a :class:`repro.experiments.support.common.Result`, ``plot``
-draws it; :func:`reproduce` adds where it comes from and writes both. The numbers of the paper are in
+draws it, and ``table`` puts its numbers into a :class:`repro.figures.Table`. :func:`reproduce` adds where the
+result comes from and writes it; :func:`load_results` reads what was written. The numbers of the paper are in
 ``paper.toml`` beside this file.
 """
 
 from __future__ import annotations
 
 import inspect
+import json
 import time
 from collections.abc import Iterable, Sequence
 from importlib import import_module
@@ -17,7 +19,7 @@ from typing import Any, NamedTuple
 from ..training.provenance import provenance
 from .support import common
 
-__all__ = ["EXPERIMENTS", "check", "choose", "module", "options_of", "reproduce"]
+__all__ = ["EXPERIMENTS", "check", "choose", "load_results", "module", "options_of", "reproduce"]
 
 
 class Experiment(NamedTuple):
@@ -40,13 +42,23 @@ EXPERIMENTS = {
     "speed": Experiment("Seconds for the baseline and for the network", "Table 1"),
     "style_gallery": Experiment("Photo, baseline and network side by side", "Figs. 6 and 7"),
 }
+OPTIONS = {
+    "data": "data",
+    "networks": "network",
+    "styles": "style",
+}  # and their flags in the command
 
 
 def module(name: str) -> Any:
-    """Return the module of an experiment, with its ``run`` and ``plot``.
+    """Return the module of an experiment, with its ``run``, ``plot`` and ``table``.
 
     Raises:
         ValueError: unknown name; the message lists the known ones.
+
+    Example:
+        >>> result = module("cost").run("smoke")
+        >>> module("cost").table(result).rows[0][:2]
+        ['block, 32 channels, full size', '1,208']
     """
     if name not in EXPERIMENTS:
         raise ValueError(f"unknown experiment {name!r}; known: all, {', '.join(EXPERIMENTS)}")
@@ -58,6 +70,10 @@ def choose(names: Sequence[str]) -> list[str]:
 
     Raises:
         ValueError: an unknown name; the message lists the known ones.
+
+    Example:
+        >>> choose(["speed", "cost", "speed"])
+        ['speed', 'cost']
     """
     chosen = dict.fromkeys(name for given in names for name in (EXPERIMENTS if given == "all" else [given]))
     for name in chosen:
@@ -65,11 +81,13 @@ def choose(names: Sequence[str]) -> list[str]:
     return list(chosen)
 
 
-OPTIONS = {"data": "data", "networks": "network", "styles": "style"}  # and their flags of the command
-
-
 def options_of(name: str) -> list[str]:
-    """Return the options of :data:`OPTIONS` that an experiment knows."""
+    """Return the options of :data:`OPTIONS` that an experiment takes.
+
+    Example:
+        >>> options_of("objective_curve")
+        ['data', 'styles']
+    """
     parameters = inspect.signature(module(name).run).parameters
     return [key for key in parameters if key in OPTIONS]
 
@@ -88,8 +106,10 @@ def check(
     for option in options:
         if not any(option in options_of(name) for name in names):
             raise ValueError(f"--{OPTIONS.get(option, option)} is for none of {', '.join(names)}")
-    if not overwrite:
-        common.check_free(names, scale, Path(folder))
+    for name in names if not overwrite else ():
+        for path in common.result_files(name, scale, Path(folder)):
+            if path.exists():
+                raise FileExistsError(f"{path} exists; give another folder or --overwrite")
 
 
 def reproduce(
@@ -140,6 +160,31 @@ def reproduce(
     finally:
         plt.close(figure)
     return files[0]
+
+
+def load_results(folder: str | Path) -> dict[str, common.Result]:
+    """Return the stored result of each experiment, at paper scale if there is one, else at book scale.
+
+    Args:
+        folder: where :func:`reproduce` wrote; it may be missing.
+
+    Raises:
+        ValueError: a file is damaged; the message names it.
+    """
+    results = {}
+    for name in EXPERIMENTS:
+        for scale in common.SCALES[1:]:  # at smoke scale nothing is large enough to be compared
+            path = common.result_files(name, scale, Path(folder))[0]
+            if not path.is_file():
+                continue
+            try:
+                content = json.loads(path.read_text(encoding="utf-8"))
+                results[name] = common.Result(
+                    content.pop("data"), made_with=content.pop("made_with"), provenance=content
+                )
+            except (ValueError, KeyError) as error:
+                raise ValueError(f"{path}: damaged ({error})") from None
+    return results
 
 
 def _command(name: str, scale: str, loss_network: str, options: dict[str, Any]) -> str:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..devices import device
+from ..figures import Table, panels
 from ..images import center_crop, to_array
 from ..loss_network import LossNetwork
 from ..losses import PerceptualLoss, feature_reconstruction_loss
@@ -37,39 +37,13 @@ ABLATIONS: dict[str, tuple[dict[str, Any], tuple[str, str]]] = {
 }
 CONTENT_LAYERS = ("relu2_2", "relu3_3")
 SETTINGS: dict[str, dict[str, Any]] = {
-    "smoke": {
-        "steps": 2,
-        "size": 32,
-        "width": 0.1,
-        "seeds": [0],
-        "evaluations": 2,
-        "style_size": 32,
-        "style_weight": 0.2,
-        "tv_weight": 5e-4,
-        "learning_rate": 1e-3,
-    },
-    "book": {  # so short that a lower style weight and a higher learning rate are needed to see the content
-        "steps": 150,
-        "size": 64,
-        "width": 0.25,
-        "seeds": [0, 1, 2, 3, 4],
-        "evaluations": 10,
-        "style_size": 128,
-        "style_weight": 0.2,
-        "tv_weight": 5e-4,
-        "learning_rate": 2e-3,
-    },
-    "paper": {
-        "steps": 40_000,
-        "size": 256,
-        "width": 1.0,
-        "seeds": [0, 1, 2],
-        "evaluations": 40,
-        "style_size": 384,
-        "style_weight": 1.0,
-        "tv_weight": 5e-5,
-        "learning_rate": 1e-3,
-    },
+    "smoke": {"steps": 2, "size": 32, "width": 0.1, "seeds": [0], "evaluations": 2, "style_size": 32}
+    | {"style_weight": 0.2, "tv_weight": 5e-4, "learning_rate": 1e-3},
+    # So short that a lower style weight and a higher learning rate are needed to see the content.
+    "book": {"steps": 150, "size": 64, "width": 0.25, "seeds": [0, 1, 2, 3, 4], "evaluations": 10}
+    | {"style_size": 128, "style_weight": 0.2, "tv_weight": 5e-4, "learning_rate": 2e-3},
+    "paper": {"steps": 40_000, "size": 256, "width": 1.0, "seeds": [0, 1, 2], "evaluations": 40}
+    | {"style_size": 384, "style_weight": 1.0, "tv_weight": 5e-5, "learning_rate": 1e-3},
 }
 
 
@@ -178,18 +152,29 @@ def _ends(
     return rows
 
 
+def table(result: Result) -> Table:
+    """Return how each variant ends, beside the base.
+
+    "Ends higher" counts the seeds with which the variant's objective ends above the base's; it is empty where
+    the two minimise different sums. The other columns are the variant's values over the base's.
+    """
+    base, curves, rows = result.data["ends"]["base"], result.data["curves"], []
+    for name, (changes, _) in ABLATIONS.items():
+        higher = sum(run[-1] > of[-1] for run, of in zip(curves[name], curves["base"], strict=True))
+        comparable = not any(key.startswith("loss.") for key in changes)
+        ratios = [f"{result.data['ends'][name][key] / base[key]:.2f}" for key in ("style", *CONTENT_LAYERS)]
+        rows.append([name, f"{higher} of {len(curves[name])}" if comparable else None, *ratios])
+    titles = ["", "ends higher", "style", *(f"content at {layer}" for layer in CONTENT_LAYERS)]
+    return Table(titles, rows, caption=result.origin)
+
+
 def plot(result: Result) -> Figure:
     """Draw a row for each ablation: the objectives, then the photo in the base's and in the variant's style.
 
     Where the two are trained for different objectives, bars compare what they can be compared in.
     """
-    figure, axes = plt.subplots(
-        len(ABLATIONS),
-        3,
-        figsize=(9.0, 2.5 * len(ABLATIONS)),
-        gridspec_kw={"width_ratios": [1.5, 1, 1]},
-        layout="constrained",
-    )
+    size, ratios = (9.0, 2.5 * len(ABLATIONS)), {"width_ratios": [1.5, 1, 1]}
+    figure, axes = panels(3, size, nrows=len(ABLATIONS), gridspec_kw=ratios)
     curves, ends = result.data["curves"], result.data["ends"]
     for (axis, left, right), (name, (changes, labels)) in zip(axes, ABLATIONS.items(), strict=True):
         if any(key.startswith("loss.") for key in changes):
@@ -209,7 +194,6 @@ def plot(result: Result) -> Figure:
             above = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 2, "borderpad": 0}
             axis.legend(**above, handlelength=1, columnspacing=1, frameon=False, fontsize=9)
         axis.set_title(name, fontsize=10, loc="left")
-        axis.spines[["top", "right"]].set_visible(False)
         for panel, key, label in ((left, "base", labels[0]), (right, name, labels[1])):
             panel.imshow(to_array(result.pictures[key]), interpolation="lanczos")
             panel.set_title(label, fontsize=10)

@@ -9,12 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
-from torch import nn
 
 from ..blocks import ResidualBlock
 from ..devices import device
+from ..figures import Table, panels
 from .support.common import Result, seconds, settings, spread
 from .support.network_analysis import OPTIONS, full_size, multiplications, small_inside
 
@@ -63,7 +62,7 @@ def run(scale: str = "book", loss_network: str = "auto") -> Result:
             {
                 "case": name,
                 "multiplications": multiplications(make(), (channels, *[COUNTED_AT // divisor] * 2)),
-                "parameters": _parameters(network),
+                "parameters": sum(value.numel() for value in network.parameters()),
                 "seconds": spread(times),
             }
         )
@@ -76,15 +75,27 @@ def run(scale: str = "book", loss_network: str = "auto") -> Result:
     return Result(data, made_with={"seed": SEED})
 
 
-def _parameters(network: nn.Module) -> int:
-    return sum(value.numel() for value in network.parameters())
+def table(result: Result) -> Table:
+    """Return multiplications, parameters and seconds of each case."""
+    size, counted_at = (result.data["settings"][key] for key in ("size", "counted_at"))
+    rows = [
+        [
+            row["case"],
+            f"{row['multiplications'] / 1e6:,.0f}",
+            f"{row['parameters']:,}",
+            f"{row['seconds']['median']:.3g}",
+        ]
+        for row in result.data["rows"]
+    ]
+    titles = ["", f"million multiplications at {counted_at} px", "parameters", f"seconds at {size} px"]
+    return Table(titles, rows, caption=result.origin)
 
 
 def plot(result: Result) -> Figure:
     """Draw the multiplications and the seconds of each case as bars."""
     rows = result.data["rows"]
     size, counted_at = (result.data["settings"][key] for key in ("size", "counted_at"))
-    figure, axes = plt.subplots(1, 2, figsize=(9, 2.8), sharey=True, layout="constrained")
+    figure, axes = panels(2, (9, 2.8), sharey=True)
     names = [row["case"] for row in rows]
     axes[0].barh(names, [row["multiplications"] / 1e9 for row in rows], color="C0")
     axes[0].set_xlabel(f"billion multiplications at {counted_at} px")
@@ -97,6 +108,4 @@ def plot(result: Result) -> Figure:
     axes[1].barh(names, middle, xerr=reach, color="C1", error_kw={"elinewidth": 1})
     axes[1].set_xlabel(f"seconds at {size} px")
     axes[0].invert_yaxis()
-    for axis in axes:
-        axis.spines[["top", "right"]].set_visible(False)
     return figure

@@ -10,7 +10,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from ..figures import show_groups
+from ..figures import Table, show_groups
 from ..losses import feature_reconstruction_loss, pixel_loss
 from ..metrics import psnr
 from ..optimize_image import invert_features
@@ -71,6 +71,17 @@ def run(scale: str = "book", loss_network: str = "auto") -> Result:
         "photos": describe_pictures(photos),
     }
     return Result({"settings": chosen, "rows": rows}, pictures, made_with)
+
+
+def table(result: Result) -> Table:
+    """Return for each photo and layer how near the picture comes in pixels, and how near in features."""
+    rows = [
+        [row["photo"], row["layer"], f"{row['psnr']:.1f}"]
+        + [f"{row[key]:.2g}" for key in ("feature_error", "start_feature_error")]
+        for row in result.data["rows"]
+    ]
+    titles = ["photo", "layer", "PSNR, dB", "feature error", "that of noise"]
+    return Table(titles, rows, "llrrr", result.origin)
 
 
 def plot(result: Result) -> Figure:

@@ -11,16 +11,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from torch import Tensor
 from tqdm import tqdm
 
 from ..devices import device
+from ..figures import Table, panels
 from ..images import center_crop
 from ..picture_files import load_image
 from ..sample_photos import PHOTOS, photo
 from ..training.data import data_hash, list_photos
+from .scorecard import paper_numbers
 from .support.baseline_curves import SEED, baseline_curve
 from .support.common import Result, describe_pictures, rounded, settings
 from .support.trained_styles import TrainedStyle, first_style, trained_style
@@ -116,22 +117,59 @@ def compare(style: TrainedStyle, photos: dict[str, Tensor], iterations: int) -> 
 
 
 def crossing(curve: Sequence[float], value: float) -> int | None:
-    """Return the first index at which a curve is at or below a value, or None."""
+    """Return the first index at which a curve is at or below a value, or None.
+
+    Example:
+        >>> crossing([5.0, 3.0, 2.0], 3.0)
+        1
+    """
     return next((i for i, height in enumerate(curve) if height <= value), None)
 
 
 def moments(values: Sequence[float]) -> dict[str, float]:
-    """Return mean and standard deviation of values, 0 for a single one."""
+    """Return mean and standard deviation of values, 0 for a single one.
+
+    Example:
+        >>> moments([1.0, 2.0, 6.0])
+        {'mean': 3.0, 'deviation': 2.64575}
+    """
     deviation = statistics.stdev(values) if len(values) > 1 else 0.0
     return {"mean": rounded(statistics.fmean(values)), "deviation": rounded(deviation)}
+
+
+def table(result: Result) -> Table:
+    """Return where the baseline crosses the network, and how far the photo lies above, at each size."""
+    last = result.data["settings"]["iterations"]
+    rows = []
+    for found in result.data["sizes"]:
+        paper = paper_numbers()["objective_curve"]["size"].get(str(found["size"]))
+        rows.append(
+            [
+                f"{found['size']} px",
+                shown_crossing(found["crossing"], last),
+                ", ".join(shown_crossing(where, last) for where in found["crossings"]),
+                f"{found['content']['mean'] / found['network']['mean']:.1f}",
+                f"{paper['content'] / paper['network']:.1f}" if paper else None,
+            ]
+        )
+    titles = ["size", "crossing", "of each photo", "photo / network", "paper's photo / network"]
+    return Table(titles, rows, caption=result.origin)
+
+
+def shown_crossing(where: int | None, last: int) -> str:
+    """Return a crossing in words: "59", or "> 60" where the curve had not come down by iteration ``last``.
+
+    Example:
+        >>> shown_crossing(None, 60)
+        '> 60'
+    """
+    return f"> {last}" if where is None else str(where)
 
 
 def plot(result: Result) -> Figure:
     """Draw a panel for each size: the baseline's curve with its deviation, and two lines."""
     sizes = result.data["sizes"]
-    figure, axes = plt.subplots(
-        1, len(sizes), figsize=(2.2 + 3.2 * len(sizes), 3.4), squeeze=False, sharey=True, layout="constrained"
-    )
+    figure, axes = panels(len(sizes), (2.2 + 3.2 * len(sizes), 3.4), squeeze=False, sharey=True)
     for axis, found in zip(axes[0], sizes, strict=True):
         mean, deviation = found["baseline"]["mean"], found["baseline"]["deviation"]
         low = [max(m - d, m / 10) for m, d in zip(mean, deviation, strict=True)]
@@ -144,7 +182,6 @@ def plot(result: Result) -> Figure:
         crossed = f"crosses at {where}" if where is not None else "does not cross"
         axis.set_title(f"{found['size']} px: {crossed}", fontsize=10)
         axis.set(xlabel="iteration", yscale="log")
-        axis.spines[["top", "right"]].set_visible(False)
     axes[0][0].set_ylabel("objective")
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=9)

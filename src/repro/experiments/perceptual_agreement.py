@@ -8,6 +8,7 @@ each finds the weaker of two distortions of one kind to be the closer picture.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,21 +19,14 @@ from torch import Tensor
 
 from ..degradations import DISTORTIONS, distort
 from ..devices import device
+from ..figures import Table
 from ..loss_network import LossNetwork
 from ..losses import feature_reconstruction_loss, pixel_loss
 from ..metrics import find_alexnet, lpips
 from ..sample_photos import PHOTOS
 from ..vgg_weights import find_loss_weights
-from .support.common import (
-    Result,
-    describe,
-    describe_lpips,
-    describe_pictures,
-    load_loss_network,
-    rounded,
-    settings,
-    squares,
-)
+from .support import common
+from .support.common import Result, load_loss_network, rounded, settings, squares
 
 SEED = 0
 NETWORKS = ("vgg16", "pocket")
@@ -87,25 +81,23 @@ def run(scale: str = "book", loss_network: str = "auto") -> Result:
     judges = list(verdicts)
     shared = set.intersection(*({*network.layers} for network in networks.values()))
     reference = LPIPS if LPIPS in judges else f"{main.name}/{max(shared)}"
-    matrix = [[_agreement(verdicts[a], verdicts[b]) for b in judges] for a in judges]
+    shares = {a: {b: _share(np.equal(verdicts[a], verdicts[b])) for b in judges} for a in judges}
     data = {
         "settings": chosen,
         "judges": judges,
         "reference": reference,
-        "agreement": {
-            judge: _share([a == b for a, b in zip(verdicts[judge], verdicts[reference], strict=True)])
-            for judge in judges
-        },
-        "matrix": matrix,
+        "agreement": {judge: shares[judge][reference] for judge in judges},
+        "matrix": [[shares[a][b]["share"] for b in judges] for a in judges],
         "weaker_is_closer": {judge: _share(monotone[judge]) for judge in judges},
     }
     made_with = {
         "seed": SEED,
-        "loss_network": describe(main),
-        "loss_networks": [describe(network) for network in networks.values()],
-        "photos": describe_pictures(photos),
+        "loss_network": common.describe(main),
+        "loss_networks": [common.describe(network) for network in networks.values()],
+        "photos": common.describe_pictures(photos),
+        **common.describe_lpips(),
     }
-    return Result(data, {}, made_with | describe_lpips())
+    return Result(data, {}, made_with)
 
 
 @torch.no_grad()
@@ -125,14 +117,22 @@ def _distances(
     return distances
 
 
-def _agreement(a: list[bool], b: list[bool]) -> float:
-    return rounded(sum(x == y for x, y in zip(a, b, strict=True)) / len(a))
-
-
-def _share(answers: list[bool]) -> dict[str, float]:
-    share = sum(answers) / len(answers)
+def _share(answers: Sequence[bool]) -> dict[str, float]:
+    share = float(np.mean(answers))
     error = (share * (1 - share) / len(answers)) ** 0.5
     return {"share": rounded(share), "standard_error": rounded(error)}
+
+
+def table(result: Result) -> Table:
+    """Return how often each judge agrees with the reference, and finds the weaker distortion closer."""
+    keys = ("agreement", "weaker_is_closer")
+    rows = [
+        [judge, *(f"{100 * of['share']:.1f} ± {100 * of['standard_error']:.1f} %" for of in shares)]
+        for judge in result.data["judges"]
+        for shares in [[result.data[key][judge] for key in keys]]
+    ]
+    titles = ["judge", f"agrees with {result.data['reference']}", "finds the weaker distortion closer"]
+    return Table(titles, rows, caption=result.origin)
 
 
 def plot(result: Result) -> Figure:

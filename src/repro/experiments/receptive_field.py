@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from ..figures import Table, panels
 from .support.common import Result, rounded, settings
 from .support.network_analysis import effective_side, field_side, full_size, influence, small_inside
 
@@ -61,26 +61,34 @@ def run(scale: str = "book", loss_network: str = "auto") -> Result:
         seen = maps[size // 2]
         logarithm = (seen / seen.max()).clamp(1e-6).log10() / 6 + 1
         pictures[kind] = logarithm.expand(1, 3, -1, -1)
-    growth = {kind: rounded(_growth([row for row in rows if row["network"] == kind])) for kind in KINDS}
+    growth = {}
+    for kind in KINDS:
+        first, *_, last = (row for row in rows if row["network"] == kind)
+        grown = last["side"]["highest"] - first["side"]["highest"]
+        # A residual block has two 3x3 convolutions.
+        growth[kind] = rounded(grown / (2 * (last["blocks"] - first["blocks"])))
     return Result({"settings": chosen, "rows": rows, "growth": growth}, pictures, {"seed": SEED})
 
 
-def _growth(rows: list[dict[str, Any]]) -> float:
-    """Pixels for each 3x3 convolution; a residual block has two of them."""
-    first, last = rows[0], rows[-1]
-    return (last["side"]["highest"] - first["side"]["highest"]) / (2 * (last["blocks"] - first["blocks"]))
+def table(result: Result) -> Table:
+    """Return the sides of the fields in pixels, the largest over the positions in the coarse grid."""
+    rows = [
+        [KINDS[row["network"]], row["blocks"], row["side"]["highest"], row["effective_side"]["highest"]]
+        for row in result.data["rows"]
+    ]
+    titles = ["network", "residual blocks", "side, px", "side that holds 90 % of the influence, px"]
+    return Table(titles, rows, caption=result.origin)
 
 
 def plot(result: Result) -> Figure:
     """Draw the influence around an output pixel for both networks, and how the field grows with depth."""
-    figure, axes = plt.subplots(1, 3, figsize=(9, 3.2), layout="constrained")
+    figure, axes = panels(3, (9, 3.2))
     rows = result.data["rows"]
     for axis, (kind, label) in zip(axes, KINDS.items(), strict=False):
-        side = [row for row in rows if row["network"] == kind][-1]["side"]["highest"]
-        axis.imshow(result.pictures[kind][0, 0].numpy(), cmap="magma", vmin=0, vmax=1)
-        axis.set_title(f"{label}: {side} px", fontsize=10)
-        axis.set(xticks=[], yticks=[])
         mine = [row for row in rows if row["network"] == kind]
+        axis.imshow(result.pictures[kind][0, 0].numpy(), cmap="magma", vmin=0, vmax=1)
+        axis.set_title(f"{label}: {mine[-1]['side']['highest']} px", fontsize=10)
+        axis.axis("off")
         counts = [row["blocks"] for row in mine]
         (line,) = axes[2].plot(counts, [row["side"]["highest"] for row in mine], "o-", label=label)
         effective = [row["effective_side"]["highest"] for row in mine]
@@ -89,5 +97,4 @@ def plot(result: Result) -> Figure:
     axes[2].set(xlabel="residual blocks", ylabel="side in pixels")
     axes[2].set_ylim(0, 1.5 * max(row["side"]["highest"] for row in rows))  # room for the legend
     axes[2].legend(frameon=False, fontsize=8, loc="upper left")
-    axes[2].spines[["top", "right"]].set_visible(False)
     return figure

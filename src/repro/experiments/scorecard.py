@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import EXPERIMENTS
-from .support.common import SCALES
+from ..figures import Table
+from . import EXPERIMENTS, load_results
 
 AGREES = {"psnr": 0.05, "ssim": 0.002}  # dB; differences within these are rounding and implementation
 UNITS = {"psnr": " dB", "ssim": ""}
-# The rows that stand in the README, where a result has them.
-HEADLINES = (
-    "256 px, 2 photos, iterations that the network is worth",
-    "256 px, 2 photos, objective of photo over network",
-    "256 px, speed-up over 500 iterations",
-    *(
-        f"x{s}, set5, {method}, PSNR"
-        for s in (4, 8)
-        for method in ("bicubic", f"x{s}_pixel", f"x{s}_relu2_2")
-    ),
-    "growth by a 3x3 convolution, after downsampling by 4",
-)
-MARKS = ("<!-- scorecard -->\n", "<!-- end of scorecard -->\n")
 ORDER = 3.0  # a speed-up within this factor of the paper's is of its order of magnitude
+VERBS = {  # of one number, of several
+    "agrees": ("agrees", "agree"),
+    "better": ("is better", "are better"),
+    "worse": ("is worse", "are worse"),
+    "differs": ("differs", "differ"),
+}
 
 
 class Row(NamedTuple):
@@ -55,123 +47,6 @@ def paper_numbers() -> dict[str, Any]:
     """
     file = resources.files(__package__) / "paper.toml"
     return tomllib.loads(file.read_text(encoding="utf-8"))
-
-
-def scorecard(folder: str | Path) -> str:
-    """Return a section in Markdown for each experiment with numbers of the paper, from the results there.
-
-    Of "book" and "paper" scale the larger one is taken. An experiment without a result says so.
-
-    Args:
-        folder: with the files that ``repro reproduce`` writes; it may be missing.
-
-    Raises:
-        ValueError: a result is damaged; the message names the file.
-    """
-    results = load_results(folder)
-    rows = {name: list(COMPARE[name](results[name]["data"])) for name in COMPARE if name in results}
-    lines = [_summary([row for found in rows.values() for row in found]), ""]
-    for name in COMPARE:
-        experiment, paper = EXPERIMENTS[name], paper_numbers()[name]
-        lines += [
-            f"## {experiment.title}",
-            "",
-            f"{_sentence(paper['source'])} {_sentence(paper['certainty'])}",
-        ]
-        if name not in results:
-            lines += ["", f"No result is stored; `repro reproduce {name}` makes one.", ""]
-            continue
-        lines += ["", f"Ours: {provenance_line(results[name])}", ""]
-        if rows[name]:
-            lines += ["| | paper | ours | |", "|---|---:|---:|---|"]
-            lines += [f"| {' | '.join(row)} |" for row in rows[name]] + [""]
-        else:
-            lines += ["This result has no row that can be set beside the paper's.", ""]
-    return "\n".join(lines)
-
-
-def headlines(folder: str | Path) -> str:
-    """Return a table in Markdown of the rows of :data:`HEADLINES`, from the results in ``folder``.
-
-    Raises:
-        ValueError: a result is damaged; the message names the file.
-    """
-    results = load_results(folder)
-    rows = {
-        row.what: row for name in COMPARE if name in results for row in COMPARE[name](results[name]["data"])
-    }
-    found = [rows[what] for what in HEADLINES if what in rows]
-    lines = ["| | paper | ours | |", "|---|---:|---:|---|", *(f"| {' | '.join(row)} |" for row in found)]
-    return "\n".join([_summary(rows.values()), "", *lines, ""])
-
-
-def with_headlines(text: str, folder: str | Path) -> str:
-    """Return a page with what is between its two :data:`MARKS` made anew by :func:`headlines`.
-
-    Raises:
-        ValueError: the page has no place for it, or a result is damaged.
-    """
-    before, begin, rest = text.partition(MARKS[0])
-    _, end, after = rest.partition(MARKS[1])
-    if not begin or not end:
-        raise ValueError(f"the page has no {MARKS[0].strip()} and {MARKS[1].strip()} to write between")
-    return f"{before}{begin}\n{headlines(folder)}\n{end}{after}"
-
-
-def load_results(folder: str | Path) -> dict[str, dict[str, Any]]:
-    """Return the stored result of each experiment, at paper scale if there is one, else at book scale.
-
-    Raises:
-        ValueError: a file is damaged; the message names it.
-    """
-    results = {}
-    for name in EXPERIMENTS:
-        for scale in SCALES[1:]:  # at smoke scale nothing is large enough to be compared
-            path = Path(folder) / f"{name}.{scale}.json"
-            if not path.is_file():
-                continue
-            try:
-                results[name] = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise ValueError(f"{path}: damaged ({error})") from None
-    return results
-
-
-def _summary(rows: Iterable[Row]) -> str:
-    verdicts = [row.verdict for row in rows if row.paper]
-    if not verdicts:
-        return "No result is stored yet that can be set beside a number of the paper."
-    counts = {verdict: verdicts.count(verdict) for verdict in ("agrees", "better", "worse", "differs")}
-    words = ", ".join(f"{count} {_VERB[verdict][count > 1]}" for verdict, count in counts.items() if count)
-    return f"Of {len(verdicts)} comparisons with a number of the paper: {words}."
-
-
-_VERB = {  # of one number, of several
-    "agrees": ("agrees", "agree"),
-    "better": ("is better", "are better"),
-    "worse": ("is worse", "are worse"),
-    "differs": ("differs", "differ"),
-}
-
-
-def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}."
-
-
-def loss_network_of(result: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return what a result says of its loss network, None where none had a part."""
-    made_with = result["made_with"]
-    return made_with.get("loss_network") or made_with.get("network", {}).get("loss_network")
-
-
-def provenance_line(result: Mapping[str, Any]) -> str:
-    """Return what a reader needs to know of a result, and to make it again."""
-    network = loss_network_of(result)
-    parts = [f"scale {result['scale']}", result["device"]]
-    if network:
-        layers = ", ".join(f"`{layer}`" for layer in network["layers"])
-        parts.append(f"loss network `{network['name']}` at {layers}")
-    return f"{'; '.join(parts)}; {result['seconds']:.0f} s. `{result['command']}`"
 
 
 def _super_resolution(data: Mapping[str, Any]) -> Iterator[Row]:
@@ -238,16 +113,14 @@ def _objective_curve(data: Mapping[str, Any]) -> Iterator[Row]:
 def _speed(data: Mapping[str, Any]) -> Iterator[Row]:
     paper = paper_numbers()["speed"]
     for found in data["sizes"]:
-        for count, theirs in zip(
-            paper["iterations"], paper["size"].get(str(found["size"]), {}).get("speedup", ()), strict=False
-        ):
+        speedups = paper["size"].get(str(found["size"]), {}).get("speedup", ())
+        for count, theirs in zip(paper["iterations"], speedups, strict=False):
             ours = found["speedup"][str(count)]
-            verdict = (
-                "agrees" if 1 / ORDER < ours / theirs < ORDER else "better" if ours > theirs else "worse"
-            )
-            yield Row(
-                f"{found['size']} px, speed-up over {count} iterations", f"{theirs}", f"{ours:.0f}", verdict
-            )
+            verdict = "better" if ours > theirs else "worse"
+            if 1 / ORDER < ours / theirs < ORDER:
+                verdict = "agrees"
+            what = f"{found['size']} px, speed-up over {count} iterations"
+            yield Row(what, f"{theirs}", f"{ours:.0f}", verdict)
 
 
 COMPARE: dict[str, Callable[[Mapping[str, Any]], Iterator[Row]]] = {
@@ -257,3 +130,64 @@ COMPARE: dict[str, Callable[[Mapping[str, Any]], Iterator[Row]]] = {
     "receptive_field": _receptive_field,
     "cost": _cost,
 }
+
+
+def rows_of(folder: str | Path) -> dict[str, list[Row]]:
+    """Return the rows of each experiment that has a result in ``folder`` and numbers of the paper.
+
+    Raises:
+        ValueError: a result is damaged; the message names the file.
+    """
+    results = load_results(folder)
+    return {name: list(compare(results[name].data)) for name, compare in COMPARE.items() if name in results}
+
+
+def scorecard(folder: str | Path) -> str:
+    """Return a section in Markdown for each experiment with numbers of the paper, from the results there.
+
+    Of "book" and "paper" scale the larger one is taken. An experiment without a result says so.
+
+    Args:
+        folder: with the files that ``repro reproduce`` writes; it may be missing.
+
+    Raises:
+        ValueError: a result is damaged; the message names the file.
+    """
+    results, rows = load_results(folder), rows_of(folder)
+    lines = [summary(row for found in rows.values() for row in found), ""]
+    for name in COMPARE:
+        paper = paper_numbers()[name]
+        lines += [f"## {EXPERIMENTS[name].title}", ""]
+        lines += [f"{_sentence(paper['source'])} {_sentence(paper['certainty'])}", ""]
+        if name not in results:
+            lines += [f"No result is stored; `repro reproduce {name}` makes one.", ""]
+        elif not rows[name]:
+            lines += [f"Ours: {results[name].origin}", ""]
+            lines += ["This result has no row that can be set beside the paper's.", ""]
+        else:
+            lines += [f"Ours: {results[name].origin}", "", table(rows[name]), ""]
+    return "\n".join(lines)
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return rows as a table in Markdown."""
+    return str(Table(["", "paper", "ours", ""], rows, "lrrl"))
+
+
+def summary(rows: Iterable[Row]) -> str:
+    """Return in one sentence how many of the rows agree, and how the others differ.
+
+    Example:
+        >>> summary([Row("PSNR", "28.43 dB", "28.42 dB", "agrees"), Row("SSIM", "0.81", "0.79", "differs")])
+        'Of 2 comparisons with a number of the paper: 1 agrees, 1 differs.'
+    """
+    verdicts = [row.verdict for row in rows if row.paper]
+    if not verdicts:
+        return "No result is stored yet that can be set beside a number of the paper."
+    counts = {verdict: verdicts.count(verdict) for verdict in VERBS}
+    words = ", ".join(f"{count} {VERBS[verdict][count > 1]}" for verdict, count in counts.items() if count)
+    return f"Of {len(verdicts)} comparisons with a number of the paper: {words}."
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."

@@ -17,11 +17,11 @@ from statistics import median
 from typing import Any
 
 import torch
-from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..devices import device
+from ..figures import Table, panels
 from ..optimize_image import optimize_image, white_noise
 from ..transform_nets import StyleTransferNet
 from .scorecard import paper_numbers
@@ -127,11 +127,25 @@ def _peak(side: int = 1024, channels: int = 256, size: int = 64) -> float:
     return max(product, work / min(seconds(lambda: torch.conv2d(x, weight, padding=1), 5)))
 
 
+def table(result: Result) -> Table:
+    """Return the speed-up over each number of iterations at each size, beside the paper's."""
+    paper = paper_numbers()["speed"]
+    rows = []
+    for found in result.data["sizes"]:
+        theirs = paper["size"].get(str(found["size"]), {}).get("speedup", [None] * len(paper["iterations"]))
+        for count, ratio in zip(paper["iterations"], theirs, strict=True):
+            seconds = f"{found['baseline'][str(count)]:.3g}", f"{found['network']['median']:.3g}"
+            ours = f"{found['speedup'][str(count)]:,.0f}"
+            rows.append([f"{found['size']} px", count, *seconds, ours, f"{ratio:,}" if ratio else None])
+    titles = ["size", "iterations", "baseline, s", "network, s", "times as fast", "paper's times as fast"]
+    return Table(titles, rows, caption=result.origin)
+
+
 def plot(result: Result) -> Figure:
     """Draw seconds against size: the baseline's for each number of iterations, and the network's."""
     sizes = result.data["sizes"]
     x = [found["size"] for found in sizes]
-    figure, axis = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
+    figure, axis = panels()
     for count in sizes[0]["baseline"]:
         values = [found["baseline"][count] for found in sizes]
         axis.plot(x, values, "o-", label=f"baseline, {count} iterations")
@@ -147,6 +161,5 @@ def plot(result: Result) -> Figure:
     axis.margins(x=0.12)
     axis.set(xlabel="side in pixels", ylabel="seconds", yscale="log")
     axis.set_xticks(x, [str(size) for size in x])
-    axis.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside right upper", frameon=False, fontsize=9)
     return figure

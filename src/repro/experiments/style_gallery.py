@@ -7,13 +7,14 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from ..figures import show
+from ..figures import Table, show
 from ..images import center_crop
 from ..optimize_image import transfer_style
 from .support.common import Result, describe_pictures, rounded, settings, squares
 from .support.trained_styles import style_networks, trained_style
 
 SEED = 0
+LABELS = {"content": "photo", "baseline": "baseline", "network": "network"}
 SETTINGS: dict[str, dict[str, Any]] = {
     "smoke": {"photos": ["chelsea"], "sizes": [32], "iterations": 4},
     "book": {"photos": ["chelsea"], "sizes": [192], "iterations": 60},
@@ -59,13 +60,20 @@ def run(scale: str = "book", loss_network: str = "auto", styles: Sequence[str] |
     return Result({"settings": chosen, "rows": rows}, pictures, made_with)
 
 
+def table(result: Result) -> Table:
+    """Return the objective of photo, baseline and network for each style, photo and size."""
+    rows = [
+        [row["style"], row["photo"], row["size"], *(f"{row[key]:.3g}" for key in LABELS)]
+        for row in result.data["rows"]
+    ]
+    titles = ["style", "photo", "size, px", *(f"objective of the {label}" for label in LABELS.values())]
+    return Table(titles, rows, "llrrrr", result.origin)
+
+
 def plot(result: Result) -> Figure:
     """Draw a row for each style, photo and size: style, photo, baseline, network, with their objectives."""
     titles = []
     for row in result.data["rows"]:
         titles += [row["style"].replace("_", " ")]
-        titles += [f"{label} {row[key]:.3g}" for key, label in _LABELS.items()]
+        titles += [f"{label} {row[key]:.3g}" for key, label in LABELS.items()]
     return show(list(result.pictures.values()), titles, columns=4)
-
-
-_LABELS = {"content": "photo", "baseline": "baseline", "network": "network"}

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatterSciNotation, LogLocator
 
-from .objective_curve import compare, describe_photos, photos_of
+from ..figures import Table, panels
+from .objective_curve import compare, describe_photos, photos_of, shown_crossing
+from .scorecard import paper_numbers
 from .support.baseline_curves import SEED
 from .support.common import Result, settings
 from .support.trained_styles import style_networks, trained_style
@@ -81,10 +82,50 @@ def _at(curve: dict[str, list[float]], counts: Sequence[int]) -> dict[str, dict[
     return {str(count): {key: values[count] for key, values in curve.items()} for count in counts}
 
 
+def table(result: Result) -> Table:
+    """Return for each style where the baseline crosses the network, and how the three objectives compare.
+
+    "Not passed on" counts the photos on which the baseline had not come down to the network when it stopped.
+    """
+    last = result.data["after"][-1]
+    rows = [
+        [
+            row["style"],
+            shown_crossing(row["crossing"], result.data["settings"]["iterations"]),
+            row["crossings"].count(None),
+            f"{row['content']['mean'] / row['network']['mean']:.1f}",
+            f"{row['network']['mean'] / row['baseline'][str(last)]['mean']:.3f}",
+        ]
+        for row in result.data["rows"]
+    ]
+    number = len(result.data["photos"])
+    titles = ["style", "crossing", f"not passed on, of {number} photos", "photo / network"]
+    return Table([*titles, f"network / baseline after {last} iterations"], rows, caption=result.origin)
+
+
+def table_of_ends(result: Result) -> Table:
+    """Return how far baseline and network are above the baseline's end, on a few photos, and the paper's."""
+    chosen = result.data["settings"]
+    short, end = str(chosen["iterations"]), str(chosen["long"]["iterations"])
+    found = {}
+    for row in result.data["rows"]:
+        baseline = {count: moments["mean"] for count, moments in row["long"]["baseline"].items()}
+        found[row["style"]] = baseline, row["long"]["network"]["mean"]
+    for size, of in paper_numbers()["objective_curve"]["size"].items():
+        if {short, end} <= of["baseline"].keys():
+            found[f"paper, {size} px"] = of["baseline"], of["network"]
+    rows = [
+        [name, f"{baseline[short] / baseline[end]:.2f}", f"{network / baseline[end]:.2f}"]
+        for name, (baseline, network) in found.items()
+    ]
+    caption = f"Objectives, divided by the baseline's after {end} iterations."
+    return Table(["style", f"baseline after {short} iterations", "network"], rows, caption=caption)
+
+
 def plot(result: Result) -> Figure:
     """Draw a row for each style: photo, network and baseline on a logarithmic axis, deviations as factors."""
     rows = result.data["rows"]
-    figure, axis = plt.subplots(figsize=(8.0, 1.4 + 0.5 * len(rows)), layout="constrained")
+    figure, axis = panels(size=(8.0, 1.4 + 0.5 * len(rows)))
     marks = [("content", "the photo itself", "C3", "s"), ("network", "network", "C2", "o")]
     for key, label, colour, mark in marks:
         means = [row[key]["mean"] for row in rows]
@@ -102,6 +143,5 @@ def plot(result: Result) -> Figure:
     axis.set(xscale="log", xlabel="objective", ylim=(len(rows) - 0.5, -0.8))
     axis.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))  # more of them would overlap
     axis.xaxis.set_minor_formatter(LogFormatterSciNotation(minor_thresholds=(np.inf, np.inf)))  # label all
-    axis.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     return figure

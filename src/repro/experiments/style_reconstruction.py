@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from ..devices import device
-from ..figures import show_groups
+from ..figures import Table, show_groups
 from ..optimize_image import reconstruct_style
 from ..patterns import draw
 from ..presets import STYLE_LAYERS
@@ -65,6 +65,15 @@ def run(scale: str = "book", loss_network: str = "auto") -> Result:
         "styles": describe_pictures(styles),
     }
     return Result({"settings": chosen, "rows": rows}, pictures, made_with)
+
+
+def table(result: Result) -> Table:
+    """Return for each style and choice of layers the share of the style loss that is left at the end."""
+    rows = [
+        [row["style"], row["layers"], f"{100 * sum(row['end'].values()) / sum(row['start'].values()):.2g} %"]
+        for row in result.data["rows"]
+    ]
+    return Table(["style", "layers", "style loss left"], rows, "llr", result.origin)
 
 
 def plot(result: Result) -> Figure:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 from tqdm import tqdm
@@ -14,32 +15,26 @@ from tqdm import tqdm
 from .. import datasets
 from ..degradations import low_resolution
 from ..devices import device
-from ..figures import show_groups
+from ..figures import Table, show_groups
 from ..images import crop_middle, match_histograms, resize
 from ..inference import trained_on_features, upscale
 from ..losses import feature_reconstruction_loss
 from ..metrics import evaluate_sr, find_alexnet, lpips
 from ..picture_files import load_image
-from ..pretrained import shipped
+from ..pretrained import digest, shipped
 from ..sample_photos import PHOTOS, photo
 from ..training.data import data_hash, list_photos
 from ..transform_nets import SuperResolutionNet, load_network
 from .scorecard import paper_numbers
-from .support.common import (
-    Result,
-    describe,
-    describe_lpips,
-    describe_pictures,
-    load_loss_network,
-    rounded,
-    settings,
-)
+from .support import common
+from .support.common import Result, load_loss_network, rounded, settings
 from .support.sr_protocols import PROTOCOLS, bicubic_score, crop_to_multiple, is_grey_file, to_8_bit
 
 FACTORS = (4, 8)
 SETS = ("set5", "set14", "bsd100")
 FEATURE_LAYERS = {"feature": "relu2_2", "feature_relu3_3": "relu3_3"}  # trained on by the paper, and deeper
-SCORES = ("psnr", "ssim", *FEATURE_LAYERS, "lpips")
+DISTANCES = {**FEATURE_LAYERS, "lpips": "LPIPS"}
+SCORES = ("psnr", "ssim", *DISTANCES)
 UNMATCHED = ", unmatched"  # after the name of a network whose histograms were left as they came
 TOLERANCE = 0.05  # dB: a protocol within it on every set explains the paper's rows
 INPUTS = {"plain": 0.0, "blurred": 1.0}  # sigma before downsampling: test sets' custom, and section 4.2
@@ -83,28 +78,26 @@ def run(
         repro.errors.AssetError: a test set or the loss network's weights are not on this machine.
     """
     chosen = settings(SETTINGS, scale)
-    methods = _networks(networks)
+    methods = load_networks(networks)
     vgg = load_loss_network(loss_network, list(FEATURE_LAYERS.values()))
-    sets, hashes, grey = _load_sets(chosen, data)
-    chosen["sets"] = list(sets)
-    complete = [name for name in sets if _is_complete(name, sets[name], chosen["side"])]
+    sets = load_sets(chosen, data)
+    chosen["sets"] = [of.name for of in sets]
     images, protocols, pictures = [], [], {}
-    for set_name, originals in sets.items():
+    for test_set in sets:
         for factor in FACTORS:
-            fitting = [name for name in methods if methods[name].factor == factor]
-            pairs = tqdm(originals.items(), f"{set_name} x{factor}", leave=False, disable=None)
-            for name, original in pairs:
-                rows, crops = _score(original, factor, {key: methods[key] for key in fitting}, vgg)
-                images += [{"set": set_name, "picture": name, **row} for row in rows]
-                if factor not in pictures:
-                    pictures[factor] = crops
+            fitting = {name: network for name, network in methods.items() if network.factor == factor}
+            originals = test_set.pictures.items()
+            for name, original in tqdm(originals, f"{test_set.name} x{factor}", leave=False, disable=None):
+                rows, crops = _score(original, factor, fitting, vgg)
+                images += [{"set": test_set.name, "picture": name, **row} for row in rows]
+                pictures.setdefault(factor, crops)
             for protocol in chosen["protocols"]:
-                protocols += _protocol_rows(set_name, originals, factor, protocol, grey, set_name in complete)
+                protocols += _protocol_rows(test_set, factor, protocol)
     off = {f"x{factor}": _off(protocols, factor) for factor in FACTORS}
     result = {
         "settings": chosen,
         "images": images,
-        "means": _means(images, complete),
+        "means": _means(images, [of.name for of in sets if of.is_complete]),
         "protocols": protocols,
         "off": off,
         "explained": {
@@ -113,12 +106,17 @@ def run(
         },
     }
     flat = {f"x{factor}/{name}": crop for factor, crops in pictures.items() for name, crop in crops.items()}
-    made_with = {"loss_network": describe(vgg), "data": hashes, "networks": _describe(methods)}
-    made_with |= describe_lpips()
+    made_with = {
+        "loss_network": common.describe(vgg),
+        "data": {of.name: of.described for of in sets},
+        "networks": {name: digest(network.state_dict()) for name, network in methods.items()},
+        **common.describe_lpips(),
+    }
     return Result(result, flat, made_with)
 
 
-def _networks(names: Sequence[str] | None) -> dict[str, SuperResolutionNet]:
+def load_networks(names: Sequence[str] | None) -> dict[str, SuperResolutionNet]:
+    """Return super-resolution networks by the names of their recipes; see :func:`run`."""
     found = {}
     for source in names if names is not None else shipped("super-resolution"):
         network = load_network(source)
@@ -131,38 +129,48 @@ def _networks(names: Sequence[str] | None) -> dict[str, SuperResolutionNet]:
     return found
 
 
-def _describe(methods: dict[str, SuperResolutionNet]) -> dict[str, str]:
-    from ..pretrained import digest
+@dataclass
+class PictureSet:
+    """Pictures to score on.
 
-    return {name: digest(network.state_dict()) for name, network in methods.items()}
+    Attributes:
+        name: of the folder.
+        pictures: (1, 3, H, W) in [0, 1] each, by the file's name without its suffix.
+        described: how many there are, and a hash over them.
+        grey: names of those from greyscale files.
+        is_complete: whether it is a set of the paper, whole and uncut.
+    """
+
+    name: str
+    pictures: dict[str, Tensor]
+    described: dict[str, Any]
+    grey: Iterable[str] = ()
+    is_complete: bool = False
 
 
-def _load_sets(
-    chosen: dict[str, Any], data: str | Path | None
-) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any], set[str]]:
-    """Return the pictures by set and name, a hash for each set, and the names of greyscale files."""
+def load_sets(chosen: Mapping[str, Any], data: str | Path | None) -> list[PictureSet]:
+    """Return the test sets of a scale's settings, or those in a folder; see :func:`run`."""
+    count, side = chosen["pictures"], chosen["side"]
     if data is None and chosen["sets"] == ["photos"]:
-        photos = {name: _middle(photo(name), chosen["side"]) for name in list(PHOTOS)[: chosen["pictures"]]}
-        return {"photos": photos}, {"photos": describe_pictures(photos)}, set()
+        photos = {name: _middle(photo(name), side) for name in list(PHOTOS)[:count]}
+        return [PictureSet("photos", photos, common.describe_pictures(photos))]
     if data is None:
         folders = {name: datasets.path(name) for name in chosen["sets"]}
     else:
         data = Path(data).resolve()
         wanted = SETS if chosen["sets"] == ["photos"] else chosen["sets"]
         folders = {name: data / name for name in wanted if (data / name).is_dir()} or {data.name: data}
-    sets, hashes, grey = {}, {}, set()
+    sets = []
     for name, folder in folders.items():
-        paths = list_photos(folder)[: chosen["pictures"]]
-        sets[name] = {path.stem: _middle(load_image(path), chosen["side"]) for path in paths}
-        grey |= {path.stem for path in paths if is_grey_file(path)}
-        if len(sets[name]) < len(paths):
+        paths = list_photos(folder)[:count]
+        pictures = {path.stem: _middle(load_image(path), side) for path in paths}
+        if len(pictures) < len(paths):
             raise ValueError(f"{folder}: two pictures have the same name but for folder and suffix")
-        hashes[name] = {"pictures": len(paths), "sha256": data_hash(paths)}
-    return sets, hashes, grey
-
-
-def _is_complete(name: str, pictures: dict[str, Tensor], side: int | None) -> bool:
-    return name in SETS and side is None and len(pictures) == datasets.DATASETS[name].pictures
+        described = {"pictures": len(paths), "sha256": data_hash(paths)}
+        grey = {path.stem for path in paths if is_grey_file(path)}
+        whole = name in SETS and side is None and len(paths) == datasets.DATASETS[name].pictures
+        sets.append(PictureSet(name, pictures, described, grey, whole))
+    return sets
 
 
 def _middle(image: Tensor, side: int | None) -> Tensor:
@@ -204,21 +212,21 @@ def _distances(result: Tensor, original: Tensor, vgg: Any, known: dict[str, Tens
     return distances | ({"lpips": lpips(result, original).item()} if find_alexnet() else {})
 
 
-def _mean(values: Any) -> float:
-    return torch.tensor(list(values), dtype=torch.float64).mean().item()
-
-
-def _means(images: list[dict[str, Any]], complete: list[str]) -> list[dict[str, Any]]:
+def _means(images: list[dict[str, Any]], complete: Sequence[str]) -> list[dict[str, Any]]:
     groups: dict[tuple, list[dict[str, Any]]] = {}
     for row in images:
         groups.setdefault((row["factor"], row["set"], row["input"], row["method"]), []).append(row)
     means = []
     for (factor, name, given, method), rows in groups.items():
-        mean = {key: rounded(_mean(row[key] for row in rows)) for key in SCORES if key in rows[0]}
+        mean = {key: _mean(rows, key) for key in SCORES if key in rows[0]}
         paper = _paper(factor, name, method) if given == "plain" and name in complete else None
         keys = {"factor": factor, "set": name, "input": given, "method": method}
         means.append({**keys, "pictures": len(rows), **mean, "paper": paper})
     return means
+
+
+def _mean(rows: Iterable[Mapping[str, float]], key: str) -> float:
+    return rounded(statistics.fmean(row[key] for row in rows))
 
 
 def _paper(factor: int, name: str, method: str) -> dict[str, float] | None:
@@ -228,32 +236,20 @@ def _paper(factor: int, name: str, method: str) -> dict[str, float] | None:
     return paper_numbers()["super_resolution"][f"x{factor}"].get(name, {}).get(row)
 
 
-def _protocol_rows(
-    set_name: str,
-    originals: dict[str, Tensor],
-    factor: int,
-    protocol: str,
-    grey: set[str],
-    complete: bool,
-) -> list[dict[str, Any]]:
+def _protocol_rows(test_set: PictureSet, factor: int, protocol: str) -> list[dict[str, Any]]:
     """Return the mean over a set under a protocol, and the rows of pictures that the paper scores singly."""
     scores = {
-        name: bicubic_score(original, factor, PROTOCOLS[protocol], name in grey)
-        for name, original in originals.items()
+        name: bicubic_score(original, factor, PROTOCOLS[protocol], name in test_set.grey)
+        for name, original in test_set.pictures.items()
     }
-    paper = paper_numbers()["super_resolution"][f"x{factor}"]
-    rows = {set_name: {key: _mean(score[key] for score in scores.values()) for key in ("psnr", "ssim")}}
-    rows |= {name: score for name, score in scores.items() if name in paper["picture"]}
-    return [
-        {
-            "factor": factor,
-            "of": name,
-            "protocol": protocol,
-            **{key: rounded(value) for key, value in row.items()},
-            "paper": (paper["picture"].get(name) or _paper(factor, name, "bicubic")) if complete else None,
-        }
-        for name, row in rows.items()
-    ]
+    single = paper_numbers()["super_resolution"][f"x{factor}"]["picture"]
+    rows = []
+    for of in (test_set.name, *(name for name in scores if name in single)):
+        pictures = [scores[of]] if of in single else scores.values()
+        mean = {key: _mean(pictures, key) for key in ("psnr", "ssim")}
+        paper = (single.get(of) or _paper(factor, of, "bicubic")) if test_set.is_complete else None
+        rows.append({"factor": factor, "of": of, "protocol": protocol, **mean, "paper": paper})
+    return rows
 
 
 def _off(protocols: list[dict[str, Any]], factor: int) -> list[dict[str, Any]]:
@@ -268,20 +264,52 @@ def _off(protocols: list[dict[str, Any]], factor: int) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: row["psnr"])
 
 
+def table(result: Result) -> Table:
+    """Return the means over each set for plain inputs, beside the paper's, and the distances."""
+    shown = [row for row in result.data["means"] if row["input"] == "plain"]
+    distances = {key: label for key, label in DISTANCES.items() if key in shown[0]}
+    formats = {"psnr": ".2f", "ssim": ".4f", "lpips": ".3f"}
+    rows = []
+    for row in shown:
+        line = [f"x{row['factor']} {row['set']}", row["method"]]
+        for key in ("psnr", "ssim"):
+            line += [format(of[key], formats[key]) if of else None for of in (row, row["paper"])]
+        rows.append([*line, *(format(row[key], formats.get(key, ",.0f")) for key in distances)])
+    titles = ["", "method", "PSNR", "paper", "SSIM", "paper", *distances.values()]
+    return Table(titles, rows, f"ll{'r' * (len(titles) - 2)}", result.origin)
+
+
+def table_of_orders(result: Result) -> Table:
+    """Return for each set and factor the methods by PSNR, what features cost of it, and who is nearest."""
+    groups: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in result.data["means"]:
+        if row["input"] == "plain":
+            groups.setdefault(f"x{row['factor']} {row['set']}", {})[row["method"]] = row
+    rows = []
+    for name, of in groups.items():
+        factor, _, _ = name.partition(" ")
+        by_psnr = sorted((method for method in of if "," not in method), key=lambda x: -of[x]["psnr"])
+        pair = [of.get(f"{factor}_{loss}") for loss in ("relu2_2", "pixel")]
+        papers = [row and row["paper"] for row in pair]
+        lost = [f"{a['psnr'] - b['psnr']:.1f}" if a and b else None for a, b in (pair, papers)]
+        nearest = [min(of, key=lambda x: of[x][key]) for key in DISTANCES if key in of["bicubic"]]
+        rows.append([name, " > ".join(by_psnr), *lost, *nearest])
+    distances = [f"nearest by {label}" for key, label in DISTANCES.items() if key in result.data["means"][0]]
+    titles = ["", "PSNR", "from pixels to features, dB", "paper, dB", *distances]
+    return Table(titles, rows, f"llrr{'l' * len(distances)}")
+
+
 def plot(result: Result) -> Figure:
     """Draw crops of the first picture: a row for each factor, with the PSNR of the whole picture."""
     images = result.data["images"]
-    first = images[0]["picture"]
     psnr = {
-        f"x{row['factor']}/{row['method']}": row["psnr"]
+        f"x{row['factor']}/{row['method']}": f"{row['psnr']:.2f} dB"
         for row in images
-        if row["picture"] == first and row["input"] == "plain"
+        if row["picture"] == images[0]["picture"] and row["input"] == "plain"
     }
-    groups = []
-    for factor in FACTORS:
-        names = [name for name in result.pictures if name.startswith(f"x{factor}/")]
-        scores = [f"{psnr[name]:.2f} dB" if name in psnr else "" for name in names]
-        titles = [f"{name.replace('/', ' ')}\n{score}" for name, score in zip(names, scores, strict=True)]
-        groups.append(dict(zip(titles, (result.pictures[name] for name in names), strict=True)))
-    columns = max(map(len, groups))
-    return show_groups(groups, columns, width=2.2 * columns)
+    groups: dict[str, dict[str, Tensor]] = {}
+    for name, picture in result.pictures.items():
+        factor, _, method = name.partition("/")
+        groups.setdefault(factor, {})[f"{factor} {method}\n{psnr.get(name, '')}"] = picture
+    columns = max(map(len, groups.values()))
+    return show_groups(list(groups.values()), columns, width=2.2 * columns)

@@ -28,17 +28,40 @@ SCALES = tuple(RECIPE_SCALES)  # smoke: seconds; book: minutes; paper: the paper
 
 @dataclass
 class Result:
-    """What an experiment found.
+    """What an experiment found, just now or as it was stored.
 
     Attributes:
-        data: numbers and names, in what JSON knows.
-        pictures: images (1, 3, H, W) in [0, 1] by name, for :func:`plot`.
+        data: numbers and names that JSON can hold.
+        pictures: images (1, 3, H, W) in [0, 1] by name, for :func:`plot`; they are not stored.
         made_with: seeds, loss network, photos and networks with their hashes.
+        provenance: of a stored result, the rest of its file: command, scale, device, seconds, versions.
     """
 
     data: dict[str, Any]
     pictures: dict[str, Tensor] = field(default_factory=dict)
     made_with: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def loss_network(self) -> dict[str, Any] | None:
+        """Name, layers and weights of the loss network; None where none took part."""
+        return self.made_with.get("loss_network") or self.made_with.get("network", {}).get("loss_network")
+
+    @property
+    def origin(self) -> str:
+        """How a stored result was made, in one line with the command; empty for one measured just now."""
+        if not self.provenance:
+            return ""
+        device = self.provenance["device"].replace(" 1 threads", " 1 thread")  # as early results have it
+        parts = [f"scale {self.provenance['scale']}", device]
+        if self.loss_network:
+            layers = ", ".join(f"`{layer}`" for layer in self.loss_network["layers"])
+            parts.append(f"loss network `{self.loss_network['name']}` at {layers}")
+        parts.append(f"{self.provenance['seconds']:.0f} s")
+        measured = self.data.get("rows") or self.data.get("sizes", [])
+        if kept := sum(row.get("baselines_kept", 0) for row in measured):
+            parts.append(f"{kept} curves of the baseline kept from an earlier run")
+        return f"{'; '.join(parts)}. `{self.provenance['command']}`"
 
 
 def settings(table: Mapping[str, Mapping[str, Any]], scale: str) -> dict[str, Any]:
@@ -53,7 +76,12 @@ def settings(table: Mapping[str, Mapping[str, Any]], scale: str) -> dict[str, An
 
 
 def squares(names: Sequence[str], size: int) -> dict[str, Tensor]:
-    """Return the centre squares of photos that come with scikit-image, each (1, 3, size, size), by name."""
+    """Return the center squares of photos that come with scikit-image, each (1, 3, size, size), by name.
+
+    Example:
+        >>> squares(["coffee"], 32)["coffee"].shape
+        torch.Size([1, 3, 32, 32])
+    """
     return {name: center_crop(photo(name), size).to(device()) for name in names}
 
 
@@ -86,11 +114,8 @@ def describe_lpips() -> dict[str, Any]:
 
 def describe_pictures(pictures: Mapping[str, Tensor]) -> dict[str, Any]:
     """Return the names of pictures and a SHA-256 over them all."""
-    return {"names": list(pictures), "sha256": digest(pictures), "credit": _credits(pictures)}
-
-
-def _credits(names: Mapping[str, Tensor]) -> list[str]:
-    return [PHOTOS[name] for name in names if name in PHOTOS]
+    credit = [PHOTOS[name] for name in pictures if name in PHOTOS]
+    return {"names": list(pictures), "sha256": digest(pictures), "credit": credit}
 
 
 def seconds(work: Callable[[], Any], repeats: int) -> list[float]:
@@ -111,7 +136,12 @@ def _wait() -> None:
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
-    """Return the median, the lowest and the highest of some values, and how many there are."""
+    """Return the median, the lowest and the highest of some values, and how many there are.
+
+    Example:
+        >>> spread([3.0, 1.0, 2.0])
+        {'median': 2.0, 'lowest': 1.0, 'highest': 3.0, 'repeats': 3}
+    """
     return {
         "median": rounded(statistics.median(values)),
         "lowest": rounded(min(values)),
@@ -121,21 +151,18 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
 
 
 def rounded(value: float) -> float:
-    """Return a value with six significant digits."""
+    """Return a value with six significant digits.
+
+    Example:
+        >>> rounded(2 / 3)
+        0.666667
+    """
     return float(f"{value:.6g}")
 
 
 def result_files(name: str, scale: str, folder: Path) -> tuple[Path, Path]:
     """Return the paths of a result: JSON and PNG."""
     return folder / f"{name}.{scale}.json", folder / f"{name}.{scale}.png"
-
-
-def check_free(names: Sequence[str], scale: str, folder: Path) -> None:
-    """Raise a FileExistsError if a result of one of the experiments is in the folder already."""
-    for name in names:
-        for path in result_files(name, scale, folder):
-            if path.exists():
-                raise FileExistsError(f"{path} exists; give another folder or --overwrite")
 
 
 def write(content: Mapping[str, Any], figure: Figure, files: tuple[Path, Path]) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ...degradations import gaussian_blur
 from ...images import center_crop, match_histograms, resize, rgb_to_ycbcr
-from ...metrics import psnr, ssim
+from ...metrics import to_y
 
 Size = tuple[int, int]
 # Ways to resize an image to (H, W). F.interpolate is as OpenCV's: four pixels whatever the factor.
@@ -29,6 +29,12 @@ RESIZE: dict[str, Callable[[Tensor, Size], Tensor]] = {
     "area": lambda x, size: F.interpolate(x, size, mode="area"),
     "every n-th pixel": lambda x, size: F.interpolate(x, size, mode="nearest-exact"),
     "bilinear": lambda x, size: F.interpolate(x, size, mode="bilinear"),
+}
+# What is scored of an image (1, 3, H, W): whole numbers (1, C, H, W) up to 255, on the CPU.
+PLANES: dict[str, Callable[[Tensor], Tensor]] = {
+    "y": to_y,
+    "full-range y": lambda x: (255 * rgb_to_ycbcr(to_8_bit(x.cpu().double()))[:, :1]).round(),
+    "rgb": lambda x: 255 * to_8_bit(x.cpu().double()),
 }
 
 
@@ -92,13 +98,25 @@ PROTOCOLS = {
 
 
 def crop_to_multiple(image: Tensor, factor: int) -> Tensor:
-    """Cut (N, 3, H, W) at the right and the bottom to multiples of ``factor``."""
+    """Cut (N, 3, H, W) at the right and the bottom to multiples of ``factor``.
+
+    Example:
+        >>> import torch
+        >>> crop_to_multiple(torch.rand(1, 3, 101, 90), 4).shape
+        torch.Size([1, 3, 100, 88])
+    """
     height, width = (side // factor * factor for side in image.shape[-2:])
     return image[..., :height, :width]
 
 
 def to_8_bit(image: Tensor) -> Tensor:
-    """Round to what a file of 8 bits would hold."""
+    """Round to what a file of 8 bits would hold, on the scale of 0 to 1.
+
+    Example:
+        >>> import torch
+        >>> to_8_bit(torch.tensor([-0.1, 0.5, 2.0]))
+        tensor([0.0000, 0.5020, 1.0000])
+    """
     return (255 * image.clamp(0, 1)).round() / 255
 
 
@@ -133,34 +151,13 @@ def bicubic_score(picture: Tensor, factor: int, protocol: Protocol, grey: bool =
 
 def score(result: Tensor, original: Tensor, factor: int, protocol: Protocol) -> dict[str, float]:
     """Return PSNR (dB) and SSIM of a result, (1, 3, H, W), against the original of the same shape."""
-    border = factor if protocol.border else 0
-    if protocol.channel != "full-range y" and protocol.window == "gaussian":
-        values = (measure(result, original, border, protocol.channel) for measure in (psnr, ssim))
-        return dict(zip(("psnr", "ssim"), (value.item() for value in values), strict=True))
-    return _score_with_skimage(result, original, border, protocol)
-
-
-def _score_with_skimage(
-    result: Tensor, original: Tensor, border: int, protocol: Protocol
-) -> dict[str, float]:
     from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-    from ...metrics import to_y
-
-    if protocol.channel == "rgb":
-        raise ValueError("a uniform window is for one channel")
-    planes, inside = [], slice(border, -border or None)
-    for image in (original, result):
-        if protocol.channel == "y":
-            plane = to_y(image)[0, 0]
-        else:
-            plane = (255 * rgb_to_ycbcr(to_8_bit(image).double())[0, 0]).round().cpu()
-        planes.append(plane[inside, inside].numpy())
-    options = {} if protocol.window == "uniform" else _GAUSSIAN
+    inside = slice(factor, -factor) if protocol.border else slice(None)
+    planes = [PLANES[protocol.channel](image)[0, :, inside, inside].numpy() for image in (original, result)]
+    gaussian = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    window = gaussian if protocol.window == "gaussian" else {}
     return {
         "psnr": float(peak_signal_noise_ratio(*planes, data_range=255)),
-        "ssim": float(structural_similarity(*planes, data_range=255, **options)),
+        "ssim": float(structural_similarity(*planes, data_range=255, channel_axis=0, **window)),
     }
-
-
-_GAUSSIAN = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}

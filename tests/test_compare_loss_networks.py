@@ -1,15 +1,17 @@
 """Results of two loss networks beside each other: the rows that both have, and what is left out."""
 
-import importlib
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from repro.experiments.support.compare_loss_networks import ROWS, compare
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "book" / "_ext"))  # as Sphinx does
 
-ROOT = Path(__file__).parents[2]
+from compare_loss_networks import ROWS, compare  # noqa: E402
+from scorecard_page import write_scorecard  # noqa: E402
 
 
 def _write(folder, name, loss_network, data, scale="book"):
@@ -90,12 +92,9 @@ def test_distances_of_super_resolution_are_shares_of_the_pixel_network():
     ]
 
 
-def test_every_table_is_on_the_page_of_the_scorecard(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "book" / "_ext"))  # as Sphinx does
-    extension = importlib.import_module("scorecard_page")
-    page = extension.write_scorecard(
-        SimpleNamespace(srcdir=ROOT), ROOT.joinpath("book", "scorecard.md").read_text(encoding="utf-8")
-    )
+def test_every_table_is_on_the_page_of_the_scorecard():
+    app = SimpleNamespace(srcdir=ROOT)
+    page = write_scorecard(app, ROOT.joinpath("book", "scorecard.md").read_text(encoding="utf-8"))
     made = compare(ROOT / "results", ROOT / "results" / "pocket")
     assert made.count("###") == len(ROWS)
     assert made in page
