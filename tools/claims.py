@@ -152,7 +152,7 @@ CHAPTERS = {
     ),
     "08": Chapter(
         "08_training_super_resolution",
-        ("sr-01", "sr-07", "sr-11", "sr-13", "sr-14", "sr-18"),
+        ("sr-imports", "sr-01", "sr-11", "sr-13", "sr-14", "sr-measured", "sr-18"),
         {
             "psnr": Claim(
                 "on the held-out piece the pixel loss has the higher PSNR",
@@ -196,7 +196,7 @@ CHAPTERS = {
     ),
     "09": Chapter(
         "09_results",
-        ("results-01", "results-03"),
+        ("results-imports", "results-01", "results-03"),
         {
             "photograph": Claim(
                 "the network's objective is below the photograph's", "1 - network / content", asserted=True
