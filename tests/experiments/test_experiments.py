@@ -374,5 +374,5 @@ def test_one_that_cannot_be_done_does_not_stop_the_others(tmp_path, command):
     assert code == 2
     assert lines[0].startswith("speed: nowhere: no file")
     assert lines[-1] == "repro: 1 of 2 could not be done: speed"
-    assert lines[-2] == "Loss network: pocket; VGG-16 itself: --loss-network vgg16 downloads it once."
+    assert lines[-2] == "Loss network: pocket; VGG-16 itself is called vgg16, and downloaded once."
     assert (tmp_path / "perceptual_agreement.smoke.json").is_file()
