@@ -5,6 +5,10 @@ One convention everywhere in ``repro``: an image is a float32 tensor of shape (N
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -53,7 +57,7 @@ def to_array(image: Tensor) -> np.ndarray:
     return pixels
 
 
-def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
+def resize(image: Tensor, size: Sequence[int]) -> Tensor:
     """Resize to ``size`` = (H, W) with antialiased bicubic interpolation (a = -0.5, as Matlab and Pillow).
 
     Args:
@@ -67,7 +71,9 @@ def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
         raise ValueError(f"size must be at least 1 x 1 px, got {size[0]} x {size[1]}")
     if tuple(image.shape[-2:]) == tuple(size):
         return image
-    return F.interpolate(image, size=size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+    height, width = size
+    resized = F.interpolate(image, (height, width), mode="bicubic", antialias=True, align_corners=False)
+    return resized.clamp(0, 1)
 
 
 def resize_longest(image: Tensor, size: int) -> Tensor:

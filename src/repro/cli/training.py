@@ -128,7 +128,7 @@ def _assignment(item: str) -> tuple[str, object]:
         return key.strip(), value.strip()
 
 
-def _trained(run) -> None:
+def _trained(run: Callable[[], Trained]) -> None:
     from ..errors import TrainingStopped
     from ..training.runtime import is_main_process
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..devices import device
 from ..figures import Table, panels
@@ -23,7 +23,6 @@ from ..style_pictures import load_style
 from ..training import train
 from ..training.data import data_hash, list_photos, split
 from ..training.recipe import Recipe, load_recipe
-from ..transform_nets import StyleTransferNet
 from .support.common import Result, describe, load_loss_network, rounded, settings
 
 STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3")
@@ -136,7 +135,7 @@ def _held_out(photos: Sequence[Path], recipe: Recipe, seed: int) -> list[Tensor]
 
 @torch.no_grad()
 def _ends(
-    network: StyleTransferNet, held_out: Sequence[Tensor], loss: PerceptualLoss, vgg: LossNetwork
+    network: nn.Module, held_out: Sequence[Tensor], loss: PerceptualLoss, vgg: LossNetwork
 ) -> list[dict[str, float]]:
     """Measure a network on held-out photos: the base's objective, whatever the network was trained with."""
     rows = []

@@ -6,10 +6,13 @@ as one with D C filters on D C x H/D x W/D, so that after downsampling a larger 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from torch import nn
 
 from ..blocks import ResidualBlock
 from ..devices import device
@@ -25,7 +28,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "paper": {"size": 256, "repeats": 15},
 }
 # What is compared: how it is made, and channels and size of its input at an image of the given side.
-CASES = {
+CASES: dict[str, tuple[Callable[[], nn.Module], int, int]] = {
     "block, 32 channels, full size": (lambda: ResidualBlock(32, **OPTIONS), 32, 1),
     "block, 128 channels, a quarter": (lambda: ResidualBlock(128, **OPTIONS), 128, 4),
     "block, 128 channels, full size": (lambda: ResidualBlock(128, **OPTIONS), 128, 1),
@@ -57,7 +60,7 @@ def run(scale: str = "book", loss_network: str = "auto") -> Result:
         network = make().eval().to(device())
         x = torch.rand(1, channels, *[chosen["size"] // divisor] * 2, device=device())
         with torch.no_grad():
-            times = seconds(lambda network=network, x=x: network(x), chosen["repeats"])
+            times = seconds(partial(network, x), chosen["repeats"])
         rows.append(
             {
                 "case": name,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from ..figures import Table, show_groups
 from ..losses import feature_reconstruction_loss, pixel_loss
@@ -87,7 +88,7 @@ def table(result: Result) -> Table:
 def plot(result: Result) -> Figure:
     """Draw each photo, then what each layer gives, with both errors."""
     rows = {f"{row['photo']}/{row['layer']}": row for row in result.data["rows"]}
-    groups = {name: {} for name in result.data["settings"]["photos"]}
+    groups: dict[str, dict[str, Tensor]] = {name: {} for name in result.data["settings"]["photos"]}
     for name, picture in result.pictures.items():
         if row := rows.get(name):
             errors = f"pixels {row['pixel_rms']:.3f}, features {row['feature_error']:.2g}"

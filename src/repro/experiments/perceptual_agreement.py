@@ -117,7 +117,7 @@ def _distances(
     return distances
 
 
-def _share(answers: Sequence[bool]) -> dict[str, float]:
+def _share(answers: Sequence[bool] | np.ndarray) -> dict[str, float]:
     share = float(np.mean(answers))
     error = (share * (1 - share) / len(answers)) ** 0.5
     return {"share": rounded(share), "standard_error": rounded(error)}

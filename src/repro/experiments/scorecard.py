@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,7 +64,7 @@ def _super_resolution(data: Mapping[str, Any]) -> Iterator[Row]:
             yield Row(what, _value(row["paper"][key], key), _value(row[key], key), verdict)
     for factor, off in data["off"].items():
         for key in AGREES if off else ():
-            nearest = min(off, key=lambda row, key=key: row[key])
+            nearest = min(off, key=itemgetter(key))
             what = f"{factor}, all bicubic rows, protocol nearest in {key.upper()}: {nearest['protocol']}"
             verdict = "agrees" if nearest[key] <= AGREES[key] else "differs"
             yield Row(what, "", f"{_value(nearest[key], key)} off", verdict)
@@ -85,8 +86,8 @@ def _cost(data: Mapping[str, Any]) -> Iterator[Row]:
     counted = {row["case"]: row["multiplications"] for row in data["rows"]}
     for case, paper in data["formula"].items():
         verdict = "agrees" if counted[case] == paper else "differs"
-        in_millions = [f"{count / 1e6:,.0f}" for count in (paper, counted[case])]
-        yield Row(f"million multiplications, {case}", *in_millions, verdict)
+        theirs, ours = (f"{count / 1e6:,.0f}" for count in (paper, counted[case]))
+        yield Row(f"million multiplications, {case}", theirs, ours, verdict)
 
 
 def _objective_curve(data: Mapping[str, Any]) -> Iterator[Row]:

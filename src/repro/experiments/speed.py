@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from statistics import median
 from typing import Any
@@ -23,7 +24,6 @@ from torch import Tensor
 from ..devices import device
 from ..figures import Table, panels
 from ..optimize_image import optimize_image, white_noise
-from ..transform_nets import StyleTransferNet
 from .scorecard import paper_numbers
 from .support.common import Result, describe_pictures, rounded, seconds, settings, spread, squares
 from .support.network_analysis import multiplications
@@ -72,9 +72,9 @@ def run(scale: str = "book", loss_network: str = "auto", styles: Sequence[str] |
             for _ in range(1 + chosen["baseline_repeats"])
         ]
         iteration = spread([median(run) for run in runs[1:]])
-        network = spread(seconds(lambda content=content: style.result(content), chosen["network_repeats"]))
+        network = spread(seconds(partial(style.result, content), chosen["network_repeats"]))
         times = {str(count): rounded(count * iteration["median"]) for count in counts}
-        work = multiplications(StyleTransferNet(**style.network.recipe["network"]), (3, size, size))
+        work = multiplications(style.network, (3, size, size))
         found.append(
             {
                 "size": size,

@@ -82,7 +82,9 @@ def run(
     vgg = load_loss_network(loss_network, list(FEATURE_LAYERS.values()))
     sets = load_sets(chosen, data)
     chosen["sets"] = [of.name for of in sets]
-    images, protocols, pictures = [], [], {}
+    images: list[dict[str, Any]] = []
+    protocols: list[dict[str, Any]] = []
+    pictures: dict[int, dict[str, Tensor]] = {}
     for test_set in sets:
         for factor in FACTORS:
             fitting = {name: network for name, network in methods.items() if network.factor == factor}
@@ -213,7 +215,7 @@ def _distances(result: Tensor, original: Tensor, vgg: Any, known: dict[str, Tens
 
 
 def _means(images: list[dict[str, Any]], complete: Sequence[str]) -> list[dict[str, Any]]:
-    groups: dict[tuple, list[dict[str, Any]]] = {}
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in images:
         groups.setdefault((row["factor"], row["set"], row["input"], row["method"]), []).append(row)
     means = []

@@ -75,7 +75,7 @@ class Crop(NamedTuple):
     skipped: tuple[str, ...]
 
 
-class RandomCrops(Dataset):
+class RandomCrops(Dataset[Tensor]):
     """Square pieces of photos in random order, every photo once an epoch; item i depends on the seed only.
 
     Args:
@@ -167,7 +167,7 @@ class RandomCrops(Dataset):
         return resize(image, (size, size))
 
 
-class _Pieces(Dataset):
+class _Pieces(Dataset[tuple[Tensor, str, str]]):
     """Random crops with the photo's name and the lines about skipped ones, as a loader can stack them."""
 
     def __init__(self, crops: RandomCrops) -> None:
@@ -183,7 +183,7 @@ class _Pieces(Dataset):
 
 def training_loader(
     paths: Sequence[Path], training: TrainingConfig, seed: int, first: int, workers: int, processes: int
-) -> DataLoader:
+) -> DataLoader[tuple[Tensor, str, str]]:
     """Return a loader of the batches after step ``first``, whatever happened before it.
 
     A batch is images (N, 3, size, size) in [0, 1], in the first steps of half the size where the recipe asks

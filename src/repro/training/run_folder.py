@@ -110,8 +110,8 @@ class RunFolder:
         """Raise ValueError unless ``facts`` are what the run began with, as ``before`` says."""
         for name, fact in facts.items():
             began = before.get(name)
-            fingerprints = name == "style_fingerprint" and began and fact
-            if not (same_fingerprint(began, fact) if fingerprints else began == fact):
+            both = name == "style_fingerprint" and began is not None and fact is not None
+            if not (same_fingerprint(began, fact) if both else began == fact):
                 raise ValueError(
                     f"{self.path}: cannot go on, as {name.replace('_', ' ')} is not what the run began "
                     "with; see its run.json, or begin a new run"

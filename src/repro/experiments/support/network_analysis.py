@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from ...blocks import ConvLayer, ResidualBlock
 from ...transform_nets import StyleTransferNet
 
-OPTIONS = {"norm": "none", "padding": "zero"}  # normalisation would let every pixel see the whole image
+# Without normalization, by which every pixel would see the whole image.
+OPTIONS: dict[str, Any] = {"norm": "none", "padding": "zero"}
 
 
 def small_inside(width: float = 1.0, num_blocks: int = 5) -> StyleTransferNet:
