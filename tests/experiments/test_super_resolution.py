@@ -13,7 +13,7 @@ from repro.experiments.support.sr_protocols import (
     Protocol,
     bicubic_score,
     crop_to_multiple,
-    is_grey_file,
+    is_gray_file,
     to_8_bit,
 )
 from repro.images import center_crop, match_histograms, resize, to_array
@@ -84,16 +84,16 @@ def test_each_choice_of_a_protocol_is_what_it_is_called(astronaut):
     assert bicubic_score(odd, 4, PROTOCOLS["whole picture"]) == pytest.approx(uncropped, rel=1e-5)
 
 
-def test_a_greyscale_file_as_it_is(astronaut, tmp_path):
-    grey = astronaut.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
-    as_it_is, rgb = Protocol(grey_as_is=True), Protocol(channel="rgb")
-    assert bicubic_score(grey, 4, as_it_is, grey=True) == bicubic_score(grey, 4, rgb)
-    assert bicubic_score(grey, 4, as_it_is) == bicubic_score(grey, 4, Protocol())
-    assert bicubic_score(grey, 4, Protocol(), grey=True) == bicubic_score(grey, 4, Protocol())
-    Image.fromarray(to_array(grey)).save(tmp_path / "rgb.png")
-    Image.fromarray(to_array(grey)).convert("L").save(tmp_path / "grey.png")
-    assert is_grey_file(tmp_path / "grey.png")
-    assert not is_grey_file(tmp_path / "rgb.png")
+def test_a_grayscale_file_as_it_is(astronaut, tmp_path):
+    gray = astronaut.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
+    as_it_is, rgb = Protocol(gray_as_is=True), Protocol(channel="rgb")
+    assert bicubic_score(gray, 4, as_it_is, gray=True) == bicubic_score(gray, 4, rgb)
+    assert bicubic_score(gray, 4, as_it_is) == bicubic_score(gray, 4, Protocol())
+    assert bicubic_score(gray, 4, Protocol(), gray=True) == bicubic_score(gray, 4, Protocol())
+    Image.fromarray(to_array(gray)).save(tmp_path / "rgb.png")
+    Image.fromarray(to_array(gray)).convert("L").save(tmp_path / "grey.png")
+    assert is_gray_file(tmp_path / "grey.png")
+    assert not is_gray_file(tmp_path / "rgb.png")
 
 
 def test_rows_of_a_folder_and_of_networks(folder, tmp_path):
@@ -131,7 +131,7 @@ def test_rows_of_a_folder_and_of_networks(folder, tmp_path):
     assert row["psnr"] == pytest.approx(blurred["psnr"], abs=1e-3)
 
 
-def test_rows_of_protocols_are_means_with_greyscale_files_as_they_are(folder):
+def test_rows_of_protocols_are_means_with_grayscale_files_as_they_are(folder):
     with Image.open(folder / "a.png") as file:
         file.convert("L").save(folder / "a.png")
     data = super_resolution.run("smoke", "pocket", data=folder, networks=[]).data
@@ -226,7 +226,7 @@ def test_protocols_within_the_tolerance_on_every_row_explain_the_papers(tmp_path
     wanted = [(baby + 0.04, mean - 0.04), (baby + 0.06, mean), (baby, mean)]
     calls = []
 
-    def score(picture, factor, protocol, grey):
+    def score(picture, factor, protocol, gray):
         calls.append(factor)
         of_baby, of_set = wanted[(len(calls) - 1) // 5 % 3]
         first = sorted(path.stem for path in (tmp_path / "set5").iterdir()).index("baby")
@@ -322,12 +322,12 @@ def test_bicubic_rows_are_the_published_ones(name, test_data):
         assert sum(score["psnr"] for score in scores) / len(scores) == pytest.approx(expected, abs=0.02)
 
 
-def test_the_papers_rows_at_x4_are_those_with_greyscale_files_as_they_are(test_data):
+def test_the_papers_rows_at_x4_are_those_with_grayscale_files_as_they_are(test_data):
     paper = paper_numbers()["super_resolution"]["x4"]
     for name in ("set5", "set14"):
         rows = {
             path.stem: bicubic_score(
-                load_image(path), 4, PROTOCOLS["greyscale files as they are"], is_grey_file(path)
+                load_image(path), 4, PROTOCOLS["greyscale files as they are"], is_gray_file(path)
             )["psnr"]
             for path in sorted((test_data / name).glob("*.png"))
         }

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -128,7 +129,7 @@ def _assignment(item: str) -> tuple[str, object]:
         return key.strip(), value.strip()
 
 
-def _trained(run: Callable[[], Trained]) -> None:
+def _trained(run: Callable[[], Any]) -> None:
     from ..errors import TrainingStopped
     from ..training.runtime import is_main_process
 

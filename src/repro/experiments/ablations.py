@@ -185,9 +185,9 @@ def plot(result: Result) -> Figure:
             )
             axis.set_ylabel(f"{labels[1]} / {labels[0]}")
         else:
-            for key, colour, label in (("base", "C0", labels[0]), (name, "C1", labels[1])):
+            for key, color, label in (("base", "C0", labels[0]), (name, "C1", labels[1])):
                 for i, values in enumerate(curves[key]):
-                    axis.plot(result.data["steps"], values, color=colour, label=label if i == 0 else None)
+                    axis.plot(result.data["steps"], values, color=color, label=label if i == 0 else None)
             axis.set(ylabel="objective", yscale="log")
             # Beside the title: inside the axes it would lie over some panel's lines.
             above = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 2, "borderpad": 0}

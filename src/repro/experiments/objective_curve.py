@@ -176,8 +176,8 @@ def plot(result: Result) -> Figure:
         high = [m + d for m, d in zip(mean, deviation, strict=True)]
         axis.plot(mean, color="C0", label="baseline")
         axis.fill_between(range(len(mean)), low, high, color="C0", alpha=0.2, linewidth=0)
-        for key, colour, label in (("network", "C2", "network"), ("content", "C3", "the photo itself")):
-            axis.axhline(found[key]["mean"], color=colour, label=label)
+        for key, color, label in (("network", "C2", "network"), ("content", "C3", "the photo itself")):
+            axis.axhline(found[key]["mean"], color=color, label=label)
         where = found["crossing"]
         crossed = f"crosses at {where}" if where is not None else "does not cross"
         axis.set_title(f"{found['size']} px: {crossed}", fontsize=10)

@@ -142,8 +142,8 @@ def plot(result: Result) -> Figure:
     figure, axis = plt.subplots(figsize=(side + 0.6, side), layout="constrained")
     axis.imshow(matrix, vmin=0.5, vmax=1, cmap="viridis")
     for (row, column), value in np.ndenumerate(matrix):
-        colour = "white" if value < 0.8 else "black"
-        axis.text(column, row, f"{100 * value:.0f}", ha="center", va="center", color=colour, fontsize=8)
+        color = "white" if value < 0.8 else "black"
+        axis.text(column, row, f"{100 * value:.0f}", ha="center", va="center", color=color, fontsize=8)
     axis.set_xticks(range(len(judges)), judges, rotation=60, ha="right", fontsize=8)
     axis.set_yticks(range(len(judges)), judges, fontsize=8)
     axis.set_title("agreement in percent", fontsize=10)

@@ -127,13 +127,13 @@ def plot(result: Result) -> Figure:
     rows = result.data["rows"]
     figure, axis = panels(size=(8.0, 1.4 + 0.5 * len(rows)))
     marks = [("content", "the photo itself", "C3", "s"), ("network", "network", "C2", "o")]
-    for key, label, colour, mark in marks:
+    for key, label, color, mark in marks:
         means = [row[key]["mean"] for row in rows]
         # As far to the left as to the right: below the mean by as much, some bars would end near zero.
         factors = [1 + row[key]["deviation"] / row[key]["mean"] for row in rows]
         bars = [[m - m / f for m, f in zip(means, factors, strict=True)]]
         bars += [[m * f - m for m, f in zip(means, factors, strict=True)]]
-        axis.errorbar(means, range(len(rows)), xerr=bars, fmt=mark, color=colour, label=label, capsize=3)
+        axis.errorbar(means, range(len(rows)), xerr=bars, fmt=mark, color=color, label=label, capsize=3)
     for count in result.data["after"]:
         means = [row["baseline"][str(count)]["mean"] for row in rows]
         axis.plot(means, range(len(rows)), "|", color="C0", markersize=14)

@@ -28,7 +28,7 @@ from ..transform_nets import SuperResolutionNet, load_network
 from .scorecard import paper_numbers
 from .support import common
 from .support.common import Result, load_loss_network, rounded, settings
-from .support.sr_protocols import PROTOCOLS, bicubic_score, crop_to_multiple, is_grey_file, to_8_bit
+from .support.sr_protocols import PROTOCOLS, bicubic_score, crop_to_multiple, is_gray_file, to_8_bit
 
 FACTORS = (4, 8)
 SETS = ("set5", "set14", "bsd100")
@@ -146,7 +146,7 @@ class PictureSet:
     name: str
     pictures: dict[str, Tensor]
     described: dict[str, Any]
-    grey: Iterable[str] = ()
+    gray: Iterable[str] = ()
     is_complete: bool = False
 
 
@@ -169,9 +169,9 @@ def load_sets(chosen: Mapping[str, Any], data: str | Path | None) -> list[Pictur
         if len(pictures) < len(paths):
             raise ValueError(f"{folder}: two pictures have the same name but for folder and suffix")
         described = {"pictures": len(paths), "sha256": data_hash(paths)}
-        grey = {path.stem for path in paths if is_grey_file(path)}
+        gray = {path.stem for path in paths if is_gray_file(path)}
         whole = name in SETS and side is None and len(paths) == datasets.DATASETS[name].pictures
-        sets.append(PictureSet(name, pictures, described, grey, whole))
+        sets.append(PictureSet(name, pictures, described, gray, whole))
     return sets
 
 
@@ -241,7 +241,7 @@ def _paper(factor: int, name: str, method: str) -> dict[str, float] | None:
 def _protocol_rows(test_set: PictureSet, factor: int, protocol: str) -> list[dict[str, Any]]:
     """Return the mean over a set under a protocol, and the rows of pictures that the paper scores singly."""
     scores = {
-        name: bicubic_score(original, factor, PROTOCOLS[protocol], name in test_set.grey)
+        name: bicubic_score(original, factor, PROTOCOLS[protocol], name in test_set.gray)
         for name, original in test_set.pictures.items()
     }
     single = paper_numbers()["super_resolution"][f"x{factor}"]["picture"]

@@ -65,17 +65,17 @@ class Protocol:
     match_histogram: bool = False
     square: bool = False
     uncropped: bool = False
-    grey_as_is: bool = False
+    gray_as_is: bool = False
 
 
 _POINT, _CORNER, _EVERY = "point-sampled", "corner-aligned", "every n-th pixel"
 PROTOCOLS = {
     "antialiased bicubic": Protocol(),
-    "greyscale files as they are": Protocol(grey_as_is=True),
+    "greyscale files as they are": Protocol(gray_as_is=True),
     "no border cut off": Protocol(border=False),
     "blur 1": Protocol(blur=1.0),
     "bilinear upsampling": Protocol(up="bilinear"),
-    "bilinear upsampling, greyscale files as they are": Protocol(up="bilinear", grey_as_is=True),
+    "bilinear upsampling, greyscale files as they are": Protocol(up="bilinear", gray_as_is=True),
     "bilinear upsampling, blur 1": Protocol(1.0, up="bilinear"),
     "bilinear upsampling, whole picture": Protocol(up="bilinear", uncropped=True),
     "area, bilinear upsampling": Protocol(down="area", up="bilinear"),
@@ -120,13 +120,13 @@ def to_8_bit(image: Tensor) -> Tensor:
     return (255 * image.clamp(0, 1)).round() / 255
 
 
-def is_grey_file(path: Path) -> bool:
+def is_gray_file(path: Path) -> bool:
     """Return whether a picture file has one channel; one with three that agree is no such file."""
     with Image.open(path) as file:
         return file.mode in ("1", "L", "LA")
 
 
-def bicubic_score(picture: Tensor, factor: int, protocol: Protocol, grey: bool = False) -> dict[str, float]:
+def bicubic_score(picture: Tensor, factor: int, protocol: Protocol, gray: bool = False) -> dict[str, float]:
     """Return PSNR (dB) and SSIM of a picture that was downsampled and upsampled again.
 
     Args:
@@ -135,7 +135,7 @@ def bicubic_score(picture: Tensor, factor: int, protocol: Protocol, grey: bool =
         protocol: how.
         grey: whether it comes from a greyscale file.
     """
-    if grey and protocol.grey_as_is:
+    if gray and protocol.gray_as_is:
         protocol = replace(protocol, channel="rgb")  # its channels are all the same
     source = center_crop(picture, 288) if protocol.square else picture
     original = crop_to_multiple(source, factor)
