@@ -61,7 +61,7 @@ def test_the_largest_scale_is_taken_and_described(tmp_path):
     assert result.loss_network == network
     text = scorecard(tmp_path)
     assert "Of 2 comparisons with a number of the paper: 2 agree." in text
-    assert "Ours: scale paper; CPU, 2 threads; loss network `pocket` at `relu2_2`; 12 s." in text
+    assert "(scale paper; CPU, 2 threads; loss network `pocket` at `relu2_2`; 12 s)\n" in text
     assert "| growth by a 3x3 convolution, at full size | 2 px | 2 px | agrees |" in text
 
 

@@ -61,7 +61,7 @@ class Result:
         measured = self.data.get("rows") or self.data.get("sizes", [])
         if kept := sum(row.get("baselines_kept", 0) for row in measured):
             parts.append(f"{kept} curves of the baseline kept from an earlier run")
-        return f"{'; '.join(parts)}. `{self.provenance['command']}`"
+        return f"`{self.provenance['command']}` ({'; '.join(parts)})"
 
 
 def settings(table: Mapping[str, Mapping[str, Any]], scale: str) -> dict[str, Any]:
