@@ -19,11 +19,11 @@ from ..devices import device
 from ..figures import Table, panels
 from ..images import center_crop
 from ..picture_files import load_image
-from ..sample_photos import PHOTOS, photo
+from ..sample_photos import PHOTOS
 from ..training.data import data_hash, list_photos
 from .scorecard import paper_numbers
 from .support.baseline_curves import SEED, baseline_curve
-from .support.common import Result, describe_pictures, rounded, settings
+from .support.common import Result, describe_pictures, rounded, settings, squares
 from .support.trained_styles import TrainedStyle, first_style, trained_style
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -81,7 +81,7 @@ def run(
 def photos_of(count: int, size: int, data: str | Path | None) -> dict[str, Tensor]:
     """Return centre squares of the first photos of a folder, or of those that come with scikit-image."""
     if data is None:
-        return {name: center_crop(photo(name), size).to(device()) for name in list(PHOTOS)[:count]}
+        return squares(list(PHOTOS)[:count], size)
     data = Path(data).expanduser()
     paths = list_photos(data)[:count]
     return {str(path.relative_to(data)): center_crop(load_image(path), size).to(device()) for path in paths}
