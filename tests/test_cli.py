@@ -238,7 +238,7 @@ def test_train_takes_values_from_the_scale_and_the_command_line(photos, tmp_path
     monkeypatch.chdir(tmp_path)
     precision = "bf16" if default_precision() == "no" else "no"
     arguments = (
-        "train", "style", "--photos", "photos", "--style", "kelim", "--preset", "reference",
+        "train", "--photos", "photos", "--style", "kelim", "--preset", "reference",
         "--scale", "smoke", "--steps", 2, "--loss-network", "pocket", "--set", "network.width=0.1",
         "--set", "training.size=32", "--set", "name = mine", "--precision", precision,
     )  # fmt: skip
@@ -266,7 +266,7 @@ def test_a_run_of_a_preset_is_called_as_its_folder(photos, tmp_path, monkeypatch
         "--precision",
         "no",
     ]
-    arguments = ["train", "style", "--photos", "photos", "--style", "kelim", *small, "-o", "runs/my rug"]
+    arguments = ["train", "--photos", "photos", "--style", "kelim", *small, "-o", "runs/my rug"]
     assert here(monkeypatch, *arguments) == 0
     assert json.loads((tmp_path / "runs/my rug/run.json").read_text())["recipe"]["name"] == "my rug"
     assert here(monkeypatch, "publish", "runs/my rug", "-o", "networks", "--licence", "MIT") == 0
@@ -282,7 +282,7 @@ def test_train_says_in_one_line_what_does_not_fit(photos, tmp_path, monkeypatch,
     (run / "history.jsonl").write_text('{"step": 1}\n')
     small = (recipe, "--photos", photos, "-o", tmp_path / "new", "--precision", "no")
     cases = [
-        ((), ["--photos FOLDER", "--resume FOLDER"]),
+        ((), ["RECIPE.toml", "--style PICTURE", "--photos FOLDER", "--resume FOLDER"]),
         ((recipe,), ["--photos FOLDER"]),
         ((tmp_path / "none.toml", "--photos", photos), ["none.toml: no such recipe"]),
         ((recipe, "--photos", tmp_path / "none"), ["none: no such folder"]),
@@ -294,10 +294,13 @@ def test_train_says_in_one_line_what_does_not_fit(photos, tmp_path, monkeypatch,
         ((*small, "--precision", "half"), ["unknown precision 'half'", "bf16"]),
         ((*small, "-o", recipe), ["small.toml is a file, not a folder"]),
         ((*small, "-o", run), ["holds a run already", "--resume"]),
-        (("style", *small[1:], "--style", "nothing", "--loss-network", "pocket", "--set", "run.held_out=1"),
+        ((*small[1:], "--style", "nothing", "--loss-network", "pocket", "--set", "run.held_out=1"),
          ["'nothing' is no file", "stained_glass"]),
         (("--resume", tmp_path / "new"), ["holds no run"]),
-        (("--resume", run, "--steps", 3), ["give nothing else"]),
+        (("--resume", run, "--scale", "smoke"), ["takes all but --steps", "give nothing else"]),
+        (("style", "--photos", photos), ["style: no such recipe", "RECIPE.toml", "--style PICTURE"]),
+        ((*small, "--super-resolution", 4), ["takes neither a recipe nor --style"]),
+        ((*small[1:], "--super-resolution", 3), ["super_resolution.factor must be 4 or 8, got 3"]),
     ]  # fmt: skip
     for arguments, words in cases:
         assert here(monkeypatch, "train", *arguments) == 2, arguments

@@ -23,7 +23,7 @@ def test_every_network_has_a_section_with_its_picture(extension):
         assert f"\n`{name}`\n" in page
         assert f"weights/{name}.jpg" in page
         assert f"* - weights\n  - {card(name)['parameters']:,}\n" in page
-        assert f"{card(name)['recipe']['training']['steps']:,} steps of" in page
+        assert f"{card(name)['stages'][-1]['steps']:,} steps of" in page
 
 
 def test_what_a_card_says_is_read_out(extension):
@@ -36,12 +36,18 @@ def test_what_a_card_says_is_read_out(extension):
     assert "Katsushika Hokusai, 1831; public domain" in rows["style picture"]
     assert rows["loss"].startswith("content `relu3_3` 1; style `relu1_2` 1, `relu2_2` 3, `relu3_3` 1;")
     assert rows["training"].endswith("began with the weights of `kelim` (1,500 steps)")
-    facts["recipe"]["training"] = {"steps": 900, "batch_size": 1, "size": 256, "half_size_steps": 0}
-    assert dict(extension.rows(facts))["training"].startswith("900 steps of 1 photo; 256 px; began")
-    facts["recipe"]["training"]["optimizer"] = "muon"
-    assert dict(extension.rows(facts))["training"].startswith("900 steps of 1 photo; 256 px; by Muon; began")
-    facts["started_from"]["network"] = "great_wave"
-    assert dict(extension.rows(facts))["training"].endswith("of an earlier round of its own (1,500 steps)")
+    one = {"steps": 900, "batch_size": 1, "size": 256, "schedule": "cosine", "seconds": 60.0}
+    one |= {"optimizer": "muon", "learning_rate": 1.2e-3}
+    facts["stages"] = [one]
+    rows_of_one = dict(extension.rows(facts))
+    assert rows_of_one["training"].startswith("900 steps of 1 photo of 256 px, Muon at 0.0012, cosine; began")
+    assert rows_of_one["made on"].endswith(", 1 minutes")
+    facts["stages"] = [one | {"optimizer": "adam", "batch_size": 4, "size": 128, "seconds": None}, one]
+    rows_of_two = dict(extension.rows(facts))
+    assert rows_of_two["training"].startswith(
+        "1,800 steps in 2 stages: 900 steps of 4 photos of 128 px, Adam at 0.0012, cosine; 900 steps of 1 "
+    )
+    assert rows_of_two["made on"].endswith(", 1 minutes for the last stage")
     assert rows["objective, held out"] == "170,980"
     assert rows["photos"] == "1,431, and 16 others held out to judge by"
     assert not any(name.startswith("tv") for name in rows)

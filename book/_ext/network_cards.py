@@ -40,9 +40,18 @@ def loss(recipe):
     return "; ".join(parts)
 
 
+def stage(part):
+    """What a stage of a training was."""
+    batch = part["batch_size"]
+    return (
+        f"{part['steps']:,} steps of {batch} photo{'s' * (batch > 1)} of {part['size']} px, "
+        f"{part['optimizer'].capitalize()} at {part['learning_rate']:g}, {part['schedule']}"
+    )
+
+
 def rows(facts):
     """What there is to say of a network, (what, value)."""
-    recipe, training = facts["recipe"], facts["recipe"]["training"]
+    recipe, stages = facts["recipe"], facts["stages"]
     if facts["task"] == "style":
         style = facts["style"]
         made = ", ".join(style[key] for key in ("author", "year") if key in style)
@@ -50,19 +59,12 @@ def rows(facts):
     yield "loss network", f"`{facts['loss_network']['name']}`"
     yield "loss", loss(recipe)
     yield "weights", f"{facts['parameters']:,}"
-    half = training["half_size_steps"]
-    sizes = f"{training['size']} px"
-    if half:
-        sizes = f"{training['size'] // 2} px for {half:,} steps, then {training['size']} px"
-    batch = training["batch_size"]
-    steps = f"{training['steps']:,} steps of {batch} photo{'s' * (batch > 1)}; {sizes}"
-    if training.get("optimizer") == "muon":  # a card of before this was a choice has none
-        steps += "; by Muon"
-    before = facts.get("started_from")
+    steps = "; ".join(map(stage, stages))
+    if len(stages) > 1:
+        steps = f"{sum(part['steps'] for part in stages):,} steps in {len(stages)} stages: {steps}"
+    before = facts["started_from"]
     if before:
-        again = before["network"] == facts["name"]
-        whose = "an earlier round of its own" if again else f"`{before['network']}`"
-        steps += f"; began with the weights of {whose} ({before['steps']:,} steps)"
+        steps += f"; began with the weights of `{before['network']}` ({before['steps']:,} steps)"
     yield "training", steps
     photos = facts["photos"]
     yield "photos", f"{photos['training']:,}, and {photos['held_out']} others held out to judge by"
@@ -73,7 +75,8 @@ def rows(facts):
         if what:
             yield f"{what}, held out", f"{value:,.0f}" if value >= 100 else f"{value:.4g}"
     device = facts["device"].replace("1 threads", "1 thread")
-    yield "made on", f"{device}, {facts['seconds'] / 60:.0f} minutes"
+    last = " for the last stage" if len(stages) > 1 else ""
+    yield "made on", f"{device}, {stages[-1]['seconds'] / 60:.0f} minutes{last}"
     yield "licence", facts["licence"]
 
 

@@ -6,16 +6,12 @@ The functions read like the paper's equations. :class:`PerceptualLoss` adds weig
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .presets import PRESETS
-
-StyleReduction = Literal["sum", "mean", "relative"]
-PixelError = Literal["squared", "absolute"]
-TVReduction = Literal["sum", "half_sum"]
+from .presets import PRESETS, PixelError, StyleReduction, TVReduction
 
 
 def gram_matrix(features: Tensor) -> Tensor:

@@ -7,16 +7,46 @@ source says so. Each preset has a loss, a network and a training for both tasks.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal, get_args
 
 
 def _source(**sources: str) -> Any:
     return field(metadata=sources)
 
 
+def check_fields(
+    config: Any,
+    positive: Sequence[str] = (),
+    not_negative: Sequence[str] = (),
+    choices: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> None:
+    """Check fields of a dataclass; those that are mappings, value by value.
+
+    Raises:
+        ValueError: one is out of its range, not finite, or none of its choices; the message names it.
+    """
+    for names, allowed, range_ in (
+        (positive, lambda value: 0 < value < math.inf, "positive"),
+        (not_negative, lambda value: 0 <= value < math.inf, "at least 0"),
+    ):
+        for name in names:
+            value = getattr(config, name)
+            values = value if isinstance(value, Mapping) else {None: value}
+            for key, one in values.items():
+                if not allowed(one):
+                    raise ValueError(f"{name}{f'.{key}' if key else ''} must be {range_}, got {one}")
+    for name, known in choices.items():
+        if getattr(config, name) not in known:
+            raise ValueError(f"{name} is {getattr(config, name)!r}; use {' or '.join(known)}")
+
+
+StyleReduction = Literal["sum", "mean", "relative"]
+PixelError = Literal["squared", "absolute"]
+TVReduction = Literal["sum", "half_sum"]
 STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 
 
@@ -65,6 +95,17 @@ class LossConfig:
         modern="sum over an image, mean over the batch",
     )
 
+    def __post_init__(self) -> None:
+        check_fields(
+            self,
+            not_negative=("content_layers", "style_layers", "pixel_weight", "tv_weight"),
+            choices={
+                "style_reduction": get_args(StyleReduction),
+                "pixel_error": get_args(PixelError),
+                "tv_reduction": get_args(TVReduction),
+            },
+        )
+
     def restrict(self, available: Collection[str]) -> LossConfig:
         """Return the same without the style layers that a loss network does not have."""
         kept = {layer: weight for layer, weight in self.style_layers.items() if layer in available}
@@ -72,20 +113,13 @@ class LossConfig:
 
     def arguments(self) -> dict[str, Any]:
         """Return the keyword arguments of :class:`repro.PerceptualLoss`."""
-        return {
-            "content_layers": dict(self.content_layers),
-            "style_layers": dict(self.style_layers),
-            "pixel_weight": self.pixel_weight,
-            "tv_weight": self.tv_weight,
-            "style_reduction": self.style_reduction,
-            "tv_reduction": self.tv_reduction,
-            "pixel_error": self.pixel_error,
-        }
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Options of the image transformation networks that the presets differ in."""
+    """Options of the image transformation networks."""
 
     norm: str = _source(
         paper="supplement, Tables 1 and 2: spatial batch normalisation",
@@ -108,10 +142,25 @@ class NetworkConfig:
         reference="train.lua: 150 tanh, on mean-subtracted pixels",
         modern="as the released code; for super-resolution what bicubic upsampling lacks (Kim et al. 2016)",
     )
+    width: float = _source(
+        paper="supplement, Tables 1 and 2: all of 32, 64 and 128 filters; 64 for super-resolution",
+        reference="train.lua: c9s1-32, d64, d128; super-resolution as a user ran it: c9s1-64",
+        modern="as the paper",
+    )
+    num_blocks: int = _source(
+        paper="supplement, Tables 1 and 2: five residual blocks; four for super-resolution",
+        reference="train.lua: R128 five times; super-resolution as a user ran it: R64 four times",
+        modern="as the paper",
+    )
+    blocks: str = _source(
+        paper="supplement: residual blocks; plain ones are its control experiment",
+        reference="train.lua: R128, residual blocks",
+        modern="as the paper",
+    )
 
-    def arguments(self) -> dict[str, str]:
+    def arguments(self) -> dict[str, Any]:
         """Return the keyword arguments of the networks of :mod:`repro.transform_nets`."""
-        return {name: getattr(self, name) for name in ("norm", "upsample", "padding", "output")}
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
 
 @dataclass(frozen=True)
@@ -132,12 +181,6 @@ class TrainingConfig:
         paper="sections 4.1 and 4.2: 256 px; 288 px for super-resolution",
         reference="make_style_dataset.py: 256 px; super-resolution as a user ran it: 288 px",
         modern="as the paper",
-    )
-    half_size_steps: int = _source(
-        paper="not mentioned: 0",
-        reference="train.lua: 0",
-        modern="0; a recipe for a slow machine makes its first steps at half the size, which take a quarter "
-        "of the time",
     )
     optimizer: str = _source(
         paper="section 4.1: Adam",
@@ -167,6 +210,17 @@ class TrainingConfig:
         reference="make_style_dataset.py: no augmentation",
         modern="half of the photos, left to right",
     )
+
+    def __post_init__(self) -> None:
+        check_fields(
+            self,
+            positive=("steps", "batch_size", "size", "learning_rate"),
+            choices={
+                "optimizer": ("adam", "muon"),
+                "schedule": ("constant", "cosine", "trapezoid"),
+                "crop": ("random", "zoom", "patch", "whole"),
+            },
+        )
 
 
 @dataclass(frozen=True)
@@ -212,12 +266,20 @@ _PAPER_LOSS = LossConfig(
     style_reduction="sum",
     tv_reduction="sum",
 )
-_PAPER_NETWORK = NetworkConfig(norm="batch", upsample="transposed", padding="reflect-start", output="tanh255")
+_PAPER_NETWORK = NetworkConfig(
+    norm="batch",
+    upsample="transposed",
+    padding="reflect-start",
+    output="tanh255",
+    width=1.0,
+    num_blocks=5,
+    blocks="residual",
+)
+_PAPER_SR_NETWORK = replace(_PAPER_NETWORK, padding="zero", num_blocks=4)
 _STYLE_TRAINING = TrainingConfig(
     steps=40_000,
     batch_size=4,
     size=256,
-    half_size_steps=0,
     optimizer="adam",
     learning_rate=1e-3,
     schedule="constant",
@@ -236,7 +298,7 @@ PAPER = Preset(
             style_layers=_weights([], 0.0),
             tv_weight=0.0,
         ),
-        replace(_PAPER_NETWORK, padding="zero"),
+        _PAPER_SR_NETWORK,
         _SR_TRAINING,
     ),
 )
@@ -244,12 +306,12 @@ REFERENCE = Preset(
     "reference",
     Task(
         _REFERENCE_LOSS,
-        NetworkConfig(norm="instance", upsample="transposed", padding="reflect-start", output="tanh"),
+        replace(_PAPER_NETWORK, norm="instance", output="tanh"),
         _STYLE_TRAINING,
     ),
     Task(
         _REFERENCE_SR_LOSS,
-        NetworkConfig(norm="batch", upsample="transposed", padding="zero", output="tanh"),
+        replace(_PAPER_SR_NETWORK, output="tanh"),
         _SR_TRAINING,
     ),
 )
@@ -257,12 +319,12 @@ MODERN = Preset(
     "modern",
     Task(
         replace(_REFERENCE_LOSS, tv_reduction="sum"),
-        NetworkConfig(norm="instance", upsample="resize", padding="reflect", output="tanh"),
+        replace(_PAPER_NETWORK, norm="instance", upsample="resize", padding="reflect", output="tanh"),
         replace(_STYLE_TRAINING, schedule="cosine", crop="random", mirror=True),
     ),
     Task(
         replace(_REFERENCE_SR_LOSS, tv_weight=0.0, tv_reduction="sum"),
-        NetworkConfig(norm="none", upsample="resize", padding="reflect", output="residual"),
+        replace(_PAPER_SR_NETWORK, norm="none", upsample="resize", padding="reflect", output="residual"),
         replace(_SR_TRAINING, schedule="cosine", mirror=True),
     ),
 )

@@ -185,10 +185,12 @@ def not_found(source: str | Path, task: str | None = None) -> ValueError:
 
 
 def without_paths(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a recipe as it may be given away: of the style picture and ``start_from`` the last part only."""
-    shown = {**recipe, "start_from": Path(recipe.get("start_from") or "").name}
-    if "style" in recipe:
-        shown["style"] = {**recipe["style"], "picture": Path(recipe["style"]["picture"]).name}
+    """Return a recipe as it may be given away: of style pictures and ``start_from`` the last part only."""
+    shown = json.loads(json.dumps(recipe))
+    shown["start_from"] = Path(recipe.get("start_from") or "").name
+    for table in (shown, *shown.get("stages", ())):
+        if "picture" in table.get("style", {}):
+            table["style"]["picture"] = Path(table["style"]["picture"]).name
     return shown
 
 

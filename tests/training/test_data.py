@@ -171,18 +171,6 @@ def test_zoom_enlarges_half_of_the_pieces_up_to_four_times(tmp_path):
     assert four_times / 2 < zoomed.min() < 2 * four_times
 
 
-@pytest.mark.parametrize("crop", ["random", "zoom", "patch", "whole"])
-def test_the_first_items_can_have_half_the_size(photos, crop):
-    crops = RandomCrops(photos, 24, length=6, crop=crop, half_size_items=4)
-    assert [tuple(crops[i].shape) for i in range(6)] == [(3, 12, 12)] * 4 + [(3, 24, 24)] * 2
-
-
-def test_a_loader_gives_half_the_size_for_the_first_steps(photos):
-    training = replace(MODERN.style.training, steps=5, batch_size=2, size=24, half_size_steps=3)
-    sizes = [image.shape[-1] for image, *_ in training_loader(photos, training, 0, 1, 0, 1)]
-    assert sizes == [12, 12, 24, 24]  # after one step that was made before
-
-
 def test_a_photo_that_is_too_small_is_skipped(photos, tmp_path):
     save_image(torch.rand(1, 3, 30, 90), tmp_path / "small.png")
     crops = RandomCrops([tmp_path / "small.png", photos[0]], 40, 4)

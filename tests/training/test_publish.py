@@ -66,6 +66,16 @@ def test_the_card_says_how_it_was_made(run, tmp_path):
     assert written["loss_network"]["name"] == "pocket"
     assert written["evaluation"]["objective"] == min(written["evaluations"]["objective"])
     assert written["history"]["step"] == [1, 2, 3, 4]
+    (stage,) = written["stages"]
+    assert stage.pop("seconds") > 0
+    assert stage == {
+        "steps": 4,
+        "batch_size": 2,
+        "size": 64,
+        "optimizer": "adam",
+        "learning_rate": 1e-3,
+        "schedule": "cosine",
+    }
     assert len(written["history"]["total"]) == 4 <= HISTORY_ROWS
     assert written["style"] == {"title": "Kelim", "author": "drawn by this project", "licence": "MIT"}
     assert written["licence"] is None
@@ -85,7 +95,7 @@ def test_the_best_weights_are_published_not_the_last(run, tmp_path):
     assert all(torch.equal(published[key], value.half()) for key, value in best.items())
 
 
-def test_steps_of_a_network_of_several_rounds_are_those_of_all_rounds():
+def test_the_origin_of_a_network_counts_the_steps_of_the_network_it_started_from():
     several = [name for name in shipped() if card(name)["started_from"]]
     assert several
     for name in several:
@@ -146,8 +156,8 @@ def test_a_long_history_is_thinned(run, tmp_path):
     for name in ("best.safetensors", "model.safetensors"):
         (folder.path / name).write_bytes((run.folder / name).read_bytes())
     for step in range(1, 1001):
-        folder.log({"step": step, "seconds": float(step), "train": {"total": 1 / step}})
-    folder.log({"step": 1000, "seconds": 1000.0, "evaluation": {"objective": 1.0}})
+        folder.log({"stage": 1, "step": step, "seconds": float(step), "train": {"total": 1 / step}})
+    folder.log({"stage": 1, "step": 1000, "seconds": 1000.0, "evaluation": {"objective": 1.0}})
     folder.close()
     written = json.loads(publish(folder.path, tmp_path).with_suffix(".json").read_text())
     assert written["history"]["step"] == list(range(1, 1001, 5))

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from repro.degradations import low_resolution
 from repro.losses import total_variation
 from repro.presets import MODERN, PRESETS, STYLE_LAYERS
 from repro.pretrained import card, digest
+from repro.training.publish import OF_STAGES
 from repro.training.recipe import (
     SCALES,
     RunConfig,
@@ -32,7 +32,6 @@ from repro.transform_nets import StyleTransferNet, SuperResolutionNet
 
 TASKS = {"style": "style", "super-resolution": "super_resolution"}  # and where a preset keeps it
 RECIPES = sorted(Path(__file__).parents[2].joinpath("recipes").glob("*.toml"))
-ROUNDS = {path.stem: path for path in sorted(RECIPES[0].parent.joinpath("rounds").glob("*.toml"))}
 
 
 @pytest.fixture
@@ -54,12 +53,7 @@ def test_what_is_left_out_comes_from_the_preset(task, preset):
     config = getattr(PRESETS[preset], TASKS[task])
     assert (recipe.name, recipe.task, recipe.preset, recipe.seed) == (task, task, preset, 0)
     assert (recipe.loss, recipe.training, recipe.run) == (config.loss, config.training, RunConfig())
-    assert recipe.network == {
-        **config.network.arguments(),
-        "width": 1.0,
-        "num_blocks": {"style": 5, "super-resolution": 4}[task],  # supplement, Tables 1 and 2
-        "blocks": "residual",
-    }
+    assert recipe.network == config.network
     assert (recipe.style, recipe.super_resolution) == (StyleConfig("", 256), SuperResolutionConfig(4, 1.0))
     assert recipe.loss_network == "auto"
 
@@ -92,13 +86,7 @@ def test_a_file_changes_what_it_names_and_nothing_else(write):
     assert recipe.super_resolution == SuperResolutionConfig(factor=8)
     layers = {"relu1_2": 2.0, "relu2_2": 0.5}
     assert recipe.loss == replace(preset.loss, content_layers=layers, pixel_weight=1.0)
-    assert recipe.network == {
-        **preset.network.arguments(),
-        "norm": "none",
-        "width": 0.5,
-        "num_blocks": 4,
-        "blocks": "residual",
-    }
+    assert recipe.network == replace(preset.network, norm="none", width=0.5)
     assert recipe.training == replace(preset.training, steps=10, learning_rate=1.0)
     assert isinstance(recipe.training.learning_rate, float)
     assert recipe.run == RunConfig(held_out=3)
@@ -179,7 +167,6 @@ def test_overrides_by_dotted_key(write):
         ({"name": ".."}, r"name is '\.\.'"),
         ({"name": "a\\b"}, r"name is .*; it names files"),
         ({"style.size": 0}, r"style\.size must be positive, got 0"),
-        ({"training.half_size_steps": -1}, r"training\.half_size_steps must be at least 0, got -1"),
         ({"training.optimizer": "sgd"}, r"training\.optimizer is 'sgd'; use adam or muon"),
         ({"training.schedule": "step"}, r"training\.schedule is 'step'; use constant or cosine or trapezoid"),
         ({"training.crop": "centre"}, r"training\.crop is 'centre'; use random or zoom or patch or whole"),
@@ -201,10 +188,10 @@ def test_mistakes_are_named_in_one_line(overrides, message):
     [
         ({"super_resolution.factor": 2}, r"super_resolution\.factor must be 4 or 8, got 2"),
         ({"super_resolution.factor": 8, "training.size": 100}, r"training\.size 100 is no multiple of .* 8"),
-        ({"training.size": 36, "training.half_size_steps": 1}, r"training\.size 18 is no multiple of .* 4"),
+        ({"training.size": 18}, r"training\.size 18 is no multiple of .* 4"),
         ({"super_resolution.blur": -1.0}, r"super_resolution\.blur must be at least 0, got -1\.0"),
         (
-            {"super_resolution.blur": 3.0, "training.size": 16, "training.half_size_steps": 1},
+            {"super_resolution.blur": 3.0, "training.size": 8},
             r"super_resolution\.blur is too wide for pieces of 8 px",
         ),
         ({"loss.style_layers": {"relu1_2": 1.0}}, r"loss\.style_layers must be empty for super-resolution"),
@@ -246,7 +233,7 @@ def test_tables_hold_the_whole_recipe(task, preset, scale):
     assert tables["training"]["steps"] == recipe.training.steps
     assert tables["loss"]["content_layers"] == dict(recipe.loss.content_layers)
     tables["network"]["width"] = 2.0  # a copy
-    assert recipe.network["width"] == 0.5
+    assert recipe.network.width == 0.5
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -261,36 +248,116 @@ def test_the_recipe_of_a_loss_network_is_another_kind():
         load_recipe(RECIPES[0].parents[1] / "tools" / "distill_pocket" / "pocket.toml")
 
 
-def steps_before(start_from):
-    """Return the steps that a recipe of `rounds/`, or a network of the package, has behind it."""
-    if not start_from:
-        return 0
-    name = start_from.removeprefix("runs/")
-    recipe = load_recipe(ROUNDS[name] if name in ROUNDS else RECIPES[0].with_name(f"{name}.toml"))
-    assert recipe.name == name
-    before = recipe.start_from
-    if before == name:
-        before = max(key for key in ROUNDS if key.rpartition("_")[0] == name)
-    # A run that was stopped before its end counts what it did: its card says so.
-    return (recipe.training.steps if name in ROUNDS else card(name)["steps"]) + steps_before(before)
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_card_counts_the_stages_of_its_recipe(path):
+    recipe, made = load_recipe(path), card(path.stem)
+    trainings = [part.training for part in recipe.parts]
+    assert made["steps"] == recipe.steps == sum(training.steps for training in trainings)
+    for training, stage in zip(trainings, made["stages"], strict=True):
+        assert {key: value for key, value in stage.items() if key != "seconds"} == {
+            key: getattr(training, key) for key in OF_STAGES
+        }
+    assert (made["started_from"] or {"network": ""})["network"] == recipe.start_from
 
 
-@pytest.mark.parametrize("name", sorted({name.rpartition("_")[0] for name in ROUNDS}))
-def test_a_network_of_several_rounds_can_be_trained_again_from_the_first(name):
-    """The recipes of the rounds lead to random weights, in as many steps as the network's card counts."""
-    recipe = load_recipe(RECIPES[0].with_name(f"{name}.toml"))
-    assert recipe.start_from == name
-    rounds = [key for key in ROUNDS if key.rpartition("_")[0] == name]
-    assert rounds == [f"{name}_{i}" for i in range(1, len(rounds) + 1)]
-    for earlier, later in pairwise(rounds):
-        assert load_recipe(ROUNDS[later]).start_from == f"runs/{earlier}"
-    assert steps_before(f"runs/{rounds[-1]}") == card(name)["started_from"]["steps"]
+STAGES = """
+    task = "style"
+    [loss]
+    tv_weight = 1e-4
+    [training]
+    size = 256
+    batch_size = 1
+    [[stages]]
+    steps = 300
+    size = 128
+    batch_size = 4
+    loss.tv_weight = 1e-5
+    loss.style_layers = { relu1_2 = 1, relu2_2 = 2 }
+    network.width = 0.5
+    [[stages]]
+    steps = 100
+    style.size = 384
+    learning_rate = 1
+"""
 
 
-def test_only_networks_of_several_rounds_start_from_themselves():
-    networks = [load_recipe(path) for path in RECIPES]
-    several = {recipe.name for recipe in networks if recipe.start_from == recipe.name}
-    assert several == {name.rpartition("_")[0] for name in ROUNDS}
+def test_stages_say_what_differs(write):
+    recipe = load_recipe(write(STAGES))
+    first, second = recipe.parts
+    common = replace(recipe, stages=())
+    assert recipe.steps == 400
+    assert first == replace(
+        common,
+        training=replace(common.training, steps=300, size=128, batch_size=4),
+        loss=replace(common.loss, tv_weight=1e-5, style_layers={"relu1_2": 1.0, "relu2_2": 2.0}),
+        network=replace(common.network, width=0.5),
+    )
+    training = replace(common.training, steps=100, learning_rate=1.0)
+    assert second == replace(common, training=training, style=StyleConfig("", 384))
+    assert common.parts == (common,)
+    assert from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+    assert load_recipe(write(STAGES), "paper").parts == (load_recipe(write(STAGES), "paper"),)
+
+
+def test_overrides_hold_for_every_stage_and_steps_are_shared(write):
+    path = write(STAGES)
+    overrides = {
+        "training.batch_size": 2,
+        "loss.tv_weight": 3,
+        "loss.style_layers.relu1_2": 9,
+        "style.size": 8,
+    }
+    parts = load_recipe(path, overrides=overrides).parts
+    for part in parts:
+        assert (part.training.batch_size, part.loss.tv_weight, part.style.size) == (2, 3.0, 8)
+        assert part.loss.style_layers["relu1_2"] == 9.0
+    assert [part.training.size for part in parts] == [128, 256]
+    assert [part.training.steps for part in load_recipe(path, overrides={"training.steps": 40}).parts] == [
+        30,
+        10,
+    ]
+    assert [part.training.steps for part in load_recipe(path, overrides={"training.steps": 1}).parts] == [
+        1,
+        1,
+    ]
+    smoke = load_recipe(path, "smoke")
+    assert [(part.training.steps, part.training.size) for part in smoke.parts] == [(3, 64), (1, 64)]
+
+
+def test_a_further_stage_is_the_last_one_again(write):
+    recipe = load_recipe(write(STAGES)).further(50)
+    assert [part.training.steps for part in recipe.parts] == [300, 100, 50]
+    assert replace(recipe.parts[2], training=recipe.parts[1].training) == recipe.parts[1]
+    assert [part.training.steps for part in load_recipe("style").further(50).parts] == [40_000, 50]
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        ("step = 3", r"stage 1: \[training\]: unknown key 'step'; known: steps, "),
+        ("steps = 0", r"stage 1: training\.steps must be positive, got 0"),
+        ("loss.tv = 0", r"stage 1: \[loss\]: unknown key 'tv'"),
+        ("loss = 3", r"stage 1: loss is 3; expected a table"),
+        ("loss.style_layers = {}", r"stage 1: loss\.style_layers must name a layer"),
+        ("schedule = 'step'", r"stage 1: training\.schedule is 'step'; use constant or cosine or trapezoid"),
+    ],
+)
+def test_a_mistake_in_a_stage_is_named(write, stage, message):
+    with pytest.raises(ValueError, match=rf"mine\.toml: {message}"):
+        load_recipe(write(f'task = "style"\n[[stages]]\n{stage}'))
+
+
+def test_stages_are_tables(write):
+    with pytest.raises(
+        ValueError, match=r"mine\.toml: stages is 3; expected tables, each headed \[\[stages\]\]"
+    ):
+        load_recipe(write('task = "style"\nstages = 3'))
+
+
+def test_restrict_reaches_the_stages(write):
+    restricted = restrict(load_recipe(write(STAGES)), tiny_vgg.network(deepest="relu3_3"))
+    layers = [list(part.loss.style_layers) for part in restricted.parts]
+    assert layers == [["relu1_2", "relu2_2"], ["relu1_2", "relu2_2", "relu3_3"]]
 
 
 @pytest.mark.parametrize("preset", ["paper", "reference", "modern"])

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,13 +23,15 @@ from repro.loss_network import LossNetwork
 from repro.losses import PerceptualLoss
 from repro.metrics import psnr
 from repro.picture_files import load_image, save_image
+from repro.sample_photos import photo_files
 from repro.style_pictures import load_style
 from repro.training import train
 from repro.training.data import data_hash, list_photos, split, training_loader
 from repro.training.evaluator import Evaluator
 from repro.training.recipe import build_network, from_dict, load_recipe
-from repro.training.run_folder import RunFolder, read_history
+from repro.training.run_folder import RunFolder, best_evaluation, read_history
 from repro.training.trainer import Trainer, resume
+from repro.transform_nets import load_network
 
 SMALL = {
     "loss_network": "pocket",
@@ -121,7 +124,11 @@ def forked(action, recipes, photos, folder):
 def test_killed_at_any_moment_a_run_ends_with_the_same_weights(photos, tmp_path):
     # Batch normalisation has running statistics that must be kept as well.
     recipe = sr_recipe(
-        preset="paper", training__steps=14, training__size=24, run__log_every=2, run__save_every=3
+        preset="paper",
+        training__size=24,
+        run__log_every=2,
+        run__save_every=3,
+        stages=[{"steps": 6}, {"steps": 8, "size": 32, "batch_size": 1, "optimizer": "muon"}],
     )
     report = forked("kill", {"sr": recipe}, photos, tmp_path / "runs")
     kills = report["kills"]
@@ -138,6 +145,106 @@ def test_killed_at_any_moment_a_run_ends_with_the_same_weights(photos, tmp_path)
         assert not list(folder.glob(".checkpoint-*"))
     assert [step for step, *_ in train_rows(undisturbed)] == [2, 4, 6, 8, 10, 12, 14]
     assert [step for step, _ in evaluation_rows(undisturbed)] == [3, 6, 9, 12, 14]
+
+
+# A second stage that changes all that it may; it begins after the third step.
+STAGES = [
+    {"steps": 3, "batch_size": 1, "optimizer": "muon", "loss": {"tv_weight": 1.0}, "style": {"size": 40}},
+    {"steps": 3, "size": 40, "learning_rate": 2e-3, "crop": "whole", "network": {"width": 0.2}},
+]
+
+
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+def test_stages_give_what_runs_of_their_own_give(photos, tmp_path, precision):
+    recipe = style_recipe(stages=STAGES)
+    first, second = recipe.parts
+    run(first, photos, tmp_path / "first", precision=precision)
+    last = tmp_path / "first" / "model.safetensors"
+    run(replace(second, start_from=str(last)), photos, tmp_path / "second", precision=precision)
+    run(recipe, photos, tmp_path / "run", precision=precision)
+    assert_same_weights(tmp_path / "run" / "model.safetensors", tmp_path / "second" / "model.safetensors")
+    assert_same_weights(tmp_path / "run" / "best.safetensors", tmp_path / "second" / "best.safetensors")
+    rows = train_rows(tmp_path / "first") + [
+        (step + 3, terms, lr) for step, terms, lr in train_rows(tmp_path / "second")
+    ]
+    assert train_rows(tmp_path / "run") == rows
+    assert [row["stage"] for row in read_history(tmp_path / "run")] == [1, 1, 1, 1, 2, 2, 2, 2]
+    assert load_network(tmp_path / "run").layers.down1.conv.out_channels == round(0.2 * 64)
+
+
+@pytest.mark.parametrize("stop", [2, 3, 4])
+def test_a_run_goes_on_in_any_stage_and_between_two(photos, tmp_path, monkeypatch, stop):
+    recipe = style_recipe(stages=STAGES, run__save_every=1)
+    undisturbed = run(recipe, photos, tmp_path / "undisturbed")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Trainer, "update", interrupted_at(stop))
+        run(recipe, photos, tmp_path / "run")
+    assert RunFolder(tmp_path / "run").load()["step"] == stop
+    assert_same_weights(resume(tmp_path / "run", progress=False).network, undisturbed.network)
+    for name in ("model.safetensors", "best.safetensors"):
+        assert_same_weights(tmp_path / "run" / name, tmp_path / "undisturbed" / name)
+    assert train_rows(tmp_path / "run") == train_rows(tmp_path / "undisturbed")
+    assert evaluation_rows(tmp_path / "run") == evaluation_rows(tmp_path / "undisturbed")
+
+
+def test_the_best_weights_are_of_the_last_stage(photos, tmp_path, monkeypatch):
+    objectives, evaluated, evaluate = [1.0, 3.0, 2.0, 4.0], [], Evaluator.__call__
+
+    def evaluating(self, network):
+        values, sample = evaluate(self, network)
+        evaluated.append({key: value.clone() for key, value in network.state_dict().items()})
+        return values | {"objective": objectives[len(evaluated) - 1]}, sample
+
+    monkeypatch.setattr(Evaluator, "__call__", evaluating)
+    stages = [{"steps": 1}, {"steps": 3}]
+    result = run(sr_recipe(stages=stages, run__evaluate_every=1), photos, tmp_path / "run")
+    kept = load_file(tmp_path / "run" / "best.safetensors")
+    assert all(torch.equal(value, evaluated[2][key]) for key, value in kept.items())
+    assert best_evaluation(result.history)["step"] == 3
+
+
+def test_a_finished_run_can_be_given_further_steps(photos, tmp_path, monkeypatch):
+    recipe = sr_recipe(training__steps=2)
+    run(recipe, photos, tmp_path / "run")
+    undisturbed = run(sr_recipe(stages=[{"steps": 2}, {"steps": 3}]), photos, tmp_path / "undisturbed")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Trainer, "update", interrupted_at(4))
+        resume(tmp_path / "run", progress=False, further_steps=3)
+    with pytest.raises(ValueError, match=r"run: has not finished its 5 steps; resume it without more"):
+        resume(tmp_path / "run", progress=False, further_steps=3)
+    again = resume(tmp_path / "run", progress=False)
+    assert_same_weights(again.network, undisturbed.network)
+    assert [row["step"] for row in again.history if "train" in row] == [1, 2, 3, 4, 5]
+    described = RunFolder(tmp_path / "run").description()["recipe"]
+    assert from_dict(described).parts == recipe.further(3).parts
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        ({"network": {"width": 0.05}}, r"stage 2: .* has shape .*, expected"),
+        ({"size": 72}, "80 x 70 px is too small for pieces of 72 px"),
+        ({"style": {"picture": "nothing"}}, "'nothing' is no file and no picture of"),
+    ],
+)
+def test_a_stage_that_cannot_be_made_is_found_before_there_is_a_run(photos, tmp_path, stage, message):
+    with pytest.raises((ValueError, AssetError), match=message):
+        run(style_recipe(stages=[{}, stage]), photos, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+RECIPES = sorted(Path(__file__).parents[2].joinpath("recipes").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_of_the_project_trains(path, tmp_path):
+    changes = {"loss_network": "pocket", "start_from": "", "training.size": 32}
+    if "style" in load_recipe(path).to_dict():
+        changes |= {"style.picture": "kelim", "style.size": 48}
+    recipe = load_recipe(path, "smoke", changes)
+    result = run(recipe, photo_files(), tmp_path / "run")
+    assert len(recipe.parts) <= result.history[-1]["step"] == recipe.steps < 20
+    assert {row["stage"] for row in result.history} == set(range(1, len(recipe.parts) + 1))
 
 
 @pytest.mark.parametrize(("workers", "optimizer"), [(0, "adam"), (1, "adam"), (0, "muon")])
@@ -297,7 +404,7 @@ def test_two_processes_with_half_the_batch_each_give_the_network_of_one(photos, 
         "modern": style_recipe(style, training__batch_size=4),
         # A weight with which the total variation, a sum over the batch, has a say in every gradient.
         "reference": style_recipe(style, preset="reference", training__batch_size=4, loss__tv_weight=10.0),
-        "sr": sr_recipe(training__batch_size=4),
+        "sr": sr_recipe(training__batch_size=4, stages=[{"steps": 2}, {"steps": 4, "size": 24}]),
     }
     report = forked("share", recipes, photos, tmp_path / "runs")
     assert report["codes"] == {name: [0, 0] for name in recipes}
@@ -307,6 +414,9 @@ def test_two_processes_with_half_the_batch_each_give_the_network_of_one(photos, 
         folder = tmp_path / "runs" / name
         assert json.loads((folder / "run.json").read_text())["processes"] == 2
         assert_close_weights(RunFolder(folder).load(), RunFolder(folder.with_name("one")).load())
+        of_one = train_rows(folder.with_name("one"))
+        for (step, terms, _), (_, known, _) in zip(train_rows(folder), of_one, strict=True):
+            assert terms == pytest.approx(known, rel=1e-3), step  # of the whole batch
 
 
 def test_batch_normalisation_over_several_processes_needs_gpus(photos, tmp_path, monkeypatch):

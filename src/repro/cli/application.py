@@ -119,7 +119,7 @@ def styles(
         for name in names:
             print(f"{name:<{max(map(len, names))}}  {_description(_style(name)[0].recipe)}")
         if not names:
-            say("No styles come with this version; make one with: repro train style")
+            say("No styles come with this version; make one with: repro train --style PICTURE")
         return
     if output is None:
         raise ValueError("give the sheet a file: -o FILE")

@@ -13,14 +13,15 @@ from .common import Overwrite, app, check_folder, check_output, say
 
 
 @app.command(
-    epilog="Examples: **repro train style --style painting.jpg --photos photos/ -o runs/mine**; "
+    epilog="Examples: **repro train --style painting.jpg --photos photos/ -o runs/mine**; "
     "**repro train recipes/x4.toml --photos coco2014 --set training.steps=20000**; "
     "**repro train --resume runs/mine**. "
     "Several GPUs or machines: **accelerate launch -m repro train ...**"
 )
 def train(
     recipe: Annotated[
-        str | None, typer.Argument(help="A TOML file, or style or super-resolution for a preset's numbers.")
+        Path | None,
+        typer.Argument(help="A TOML file; default the preset's, with --style or --super-resolution."),
     ] = None,
     photos: Annotated[
         str | None, typer.Option(help="A folder of photos, or a data set that **repro data get** has got.")
@@ -31,6 +32,9 @@ def train(
     style: Annotated[
         str | None, typer.Option(help="The style picture: a file, or the name of a painting or pattern.")
     ] = None,
+    super_resolution: Annotated[
+        int | None, typer.Option(metavar="FACTOR", help="Train super-resolution by this factor, 4 or 8.")
+    ] = None,
     preset: Annotated[
         str | None, typer.Option(help="paper, reference or modern; default the recipe's, else modern.")
     ] = None,
@@ -38,7 +42,14 @@ def train(
         str | None,
         typer.Option(help="smoke (seconds), book (a minute) or paper; default the recipe's numbers."),
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="In place of the recipe's number.")] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="In place of the recipe's number, divided among its stages; with --resume, as many more "
+            "for a finished run, in a stage whose schedule begins anew.",
+        ),
+    ] = None,
     loss_network: Annotated[
         str | None,
         typer.Option(help="auto, vgg16, vgg16-torchvision or pocket; default the recipe's, else auto."),
@@ -55,28 +66,40 @@ def train(
     """Train a network for style transfer or super-resolution; Ctrl-C saves the run and leaves."""
     from .. import datasets
     from ..training import train as run
-    from ..training.recipe import TASKS, load_recipe
+    from ..training.recipe import load_recipe
     from ..training.trainer import resume as resume_run
 
     if resume is not None:
-        if any((recipe, photos, run_folder, style, preset, scale, steps, loss_network, change, precision)):
-            raise ValueError("--resume takes everything from the run's folder; give nothing else")
-        _trained(lambda: resume_run(resume))
+        given = (recipe, photos, run_folder, style, super_resolution, preset, scale, loss_network, change)
+        if any((*given, precision)):
+            raise ValueError("--resume takes all but --steps from the run's folder; give nothing else")
+        _trained(lambda: resume_run(resume, further_steps=steps))
         return
-    if recipe is None or photos is None:
-        raise ValueError("give a recipe and --photos FOLDER, or --resume FOLDER")
+    if photos is None or (recipe or style or super_resolution) is None:
+        raise ValueError(
+            "give RECIPE.toml, --style PICTURE or --super-resolution FACTOR, and --photos FOLDER; "
+            "or --resume FOLDER"
+        )
+    if super_resolution is not None and (recipe or style):
+        raise ValueError("--super-resolution takes neither a recipe nor --style")
+    if recipe is not None and not recipe.is_file():
+        raise ValueError(
+            f"{recipe}: no such recipe; give RECIPE.toml, --style PICTURE or --super-resolution FACTOR"
+        )
     overrides = dict(_assignment(item) for item in change or ())
     for key, value in (
         ("style.picture", style),
+        ("super_resolution.factor", super_resolution),
         ("preset", preset),
         ("training.steps", steps),
         ("loss_network", loss_network),
     ):
         if value is not None:
             overrides[key] = value
-    if recipe in TASKS and run_folder is not None:  # a preset has no name of its own
+    if recipe is None and run_folder is not None:  # a preset has no name of its own
         overrides.setdefault("name", run_folder.resolve().name)
-    chosen = load_recipe(recipe, scale, overrides)
+    task = "style" if super_resolution is None else "super-resolution"
+    chosen = load_recipe(recipe or task, scale, overrides)
     folder = datasets.path(photos) if photos in datasets.DATASETS else Path(photos)
     output = run_folder or Path("runs") / chosen.name
     check_folder(output)

@@ -90,7 +90,6 @@ class RandomCrops(Dataset[Tensor]):
             the photo resized without keeping its aspect ratio, as the released code does.
         scale: of "random" and "zoom", the lowest and highest share.
         mirror: turn half of them left to right.
-        half_size_items: the first so many items have half of ``size``.
     """
 
     def __init__(
@@ -102,13 +101,11 @@ class RandomCrops(Dataset[Tensor]):
         crop: Literal["random", "zoom", "patch", "whole"] = "random",
         scale: tuple[float, float] = (0.35, 1.0),
         mirror: bool = True,
-        half_size_items: int = 0,
     ) -> None:
         if crop not in ("random", "zoom", "patch", "whole"):
             raise ValueError(f"crop: expected 'random', 'zoom', 'patch' or 'whole', got {crop!r}")
         self.paths, self.size, self.length, self.seed = list(paths), size, length, seed
         self.crop, self.scale, self.mirror = crop, scale, mirror
-        self.half_size_items = half_size_items
         self._epoch, self._order = -1, np.empty(0, dtype=int)
 
     def __len__(self) -> int:
@@ -140,9 +137,8 @@ class RandomCrops(Dataset[Tensor]):
             try:
                 image = load_image(path)
                 if min(image.shape[-2:]) >= self.size:
-                    size = self.size // 2 if index < self.half_size_items else self.size
                     for _ in range(TRIES):
-                        piece = self._cut(image, size, rng)[0]
+                        piece = self._cut(image, rng)[0]
                         if piece.std((1, 2)).max() >= FLAT:
                             return Crop(piece, path, tuple(skipped))
                     skipped.append(f"{path}: {TRIES} pieces of it, each of one colour")
@@ -153,7 +149,8 @@ class RandomCrops(Dataset[Tensor]):
                 skipped.append(str(error))
         raise ValueError(f"no photo can be used, the last one because {skipped[-1]}")
 
-    def _cut(self, image: Tensor, size: int, rng: np.random.Generator) -> Tensor:
+    def _cut(self, image: Tensor, rng: np.random.Generator) -> Tensor:
+        size = self.size
         if self.crop != "whole":
             shortest = min(image.shape[-2:])
             share = rng.uniform(*self.scale) if self.crop in ("random", "zoom") else 0.0
@@ -186,8 +183,7 @@ def training_loader(
 ) -> DataLoader[tuple[Tensor, str, str]]:
     """Return a loader of the batches after step ``first``, whatever happened before it.
 
-    A batch is images (N, 3, size, size) in [0, 1], in the first steps of half the size where the recipe asks
-    for it, the photos' names, and lines about skipped ones.
+    A batch is images (N, 3, size, size) in [0, 1], the photos' names, and lines about skipped ones.
 
     Args:
         paths, training, seed: what to read, how to cut it, and in which order.
@@ -209,7 +205,6 @@ def training_loader(
             training.crop,
             scale=(0.6, 1.0),
             mirror=training.mirror,
-            half_size_items=training.half_size_steps * training.batch_size,
         )
     )
     remaining = Subset(pieces, range(first * training.batch_size, len(pieces)))

@@ -17,10 +17,11 @@ from ..sample_photos import PHOTOS, photo
 from ..style_pictures import style_picture
 from ..transform_nets import StyleTransferNet, SuperResolutionNet, load_network
 from .recipe import Recipe, from_dict, prepare_input
-from .run_folder import RunFolder, best_evaluation, read_history
+from .run_folder import RunFolder, best_evaluation, of_last_stage, read_history
 
 THUMBNAIL = "astronaut"
-HISTORY_ROWS = 200  # of the training curves, at most so many are kept in a card
+HISTORY_ROWS = 200  # of the last stage's training curves, at most so many are kept in a card
+OF_STAGES = ("steps", "batch_size", "size", "optimizer", "learning_rate", "schedule")
 
 
 def publish(run: str | Path, target: str | Path, licence: str | None = None, overwrite: bool = False) -> Path:
@@ -42,7 +43,7 @@ def publish(run: str | Path, target: str | Path, licence: str | None = None, ove
         FileExistsError: one of the three files is there already and ``overwrite`` is not set.
     """
     description, history = RunFolder(run).description(), read_history(run)
-    if not (Path(run) / "model.safetensors").is_file():
+    if not RunFolder(run).finished:
         raise FileNotFoundError(f"{run}: the run has not finished (no model.safetensors)")
     if not any("evaluation" in row for row in history):
         raise ValueError(f"{run}: its history.jsonl has no evaluation, which the card needs")
@@ -78,8 +79,8 @@ def _card(
     tensors: Mapping[str, torch.Tensor],
 ) -> dict[str, Any]:
     photos = description["photos"]
-    evaluations, best = [row for row in history if "evaluation" in row], best_evaluation(history)
-    training = [row for row in history if "train" in row]
+    evaluations = of_last_stage([row for row in history if "evaluation" in row])
+    best, training = best_evaluation(history), of_last_stage([row for row in history if "train" in row])
     kept = training[:: -(-len(training) // HISTORY_ROWS)]
     made_with = ("loss_network", "precision", "repro", "git_commit", "python", "torch", "device")
     return {
@@ -96,8 +97,8 @@ def _card(
             "held_out": len(photos["held_out"]),
             "sha256": photos["sha256"],
         },
+        "stages": _stages(recipe, history),
         "steps": best["step"],
-        "seconds": history[-1]["seconds"],
         **{key: description[key] for key in made_with},
         "evaluation": _rounded(best["evaluation"]),
         "history": {
@@ -110,6 +111,17 @@ def _card(
         },
         "thumbnail": PHOTOS[THUMBNAIL],  # NAME.jpg shows this photo
     }
+
+
+def _stages(recipe: Recipe, history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what a card says of each stage; ``seconds`` are those that it took."""
+    stages, before = [], 0.0
+    for number, part in enumerate(recipe.parts, 1):
+        end = max(row["seconds"] for row in history if row["stage"] == number)
+        stage = {key: getattr(part.training, key) for key in OF_STAGES}
+        stages.append({**stage, "seconds": round(end - before, 2)})
+        before = end
+    return stages
 
 
 def _round(value: float) -> float:

@@ -12,7 +12,7 @@ and with everything that can be said::
     preset = "modern"          # or "paper", "reference"
     loss_network = "vgg16"
     seed = 0
-    start_from = ""            # a network, as wide or narrower: name, file or run
+    start_from = ""            # a network to begin with, as wide or narrower: name, file or run
 
     [style]                    # of the task "style"
     picture = "great_wave"     # a file, or the name of a painting or pattern
@@ -23,33 +23,43 @@ and with everything that can be said::
     blur = 1.0                 # sigma in pixels, before the bicubic reduction
 
     [loss]                     # the fields of repro.presets.LossConfig
-    [network]                  # those of NetworkConfig, and width, num_blocks, blocks
+    [network]                  # those of NetworkConfig
     [training]                 # those of TrainingConfig
     [run]                      # those of RunConfig below
+
+    [[stages]]                 # any number; without one there is one stage, [training]
+    steps = 2000               # fields of [training]: what differs from the tables above
+    size = 128
+    loss.tv_weight = 2e-5      # and of loss, network and style
+
+Stages follow each other in one run. Each begins with the last weights of the one before; its schedule, its
+optimizer and the order of its photos begin anew, as in a run of its own.
 """
 
 from __future__ import annotations
 
+import copy
 import json
-import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from ..degradations import low_resolution
 from ..loss_network import LossNetwork
-from ..losses import PerceptualLoss, PixelError, StyleReduction, TVReduction
-from ..presets import PRESETS, LossConfig, TrainingConfig
+from ..losses import PerceptualLoss
+from ..presets import PRESETS, LossConfig, NetworkConfig, TrainingConfig, check_fields
 from ..pretrained import save_weights
 from ..transform_nets import StyleTransferNet, SuperResolutionNet
 from ..vgg_weights import LAYERS
 
 TASKS = ("style", "super-resolution")
+STAGE_TABLES = ("loss", "network", "style")  # what a stage may change beside [training]
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,9 @@ class StyleConfig:
     picture: str = ""
     size: int = 256  # train.lua: style_image_size
 
+    def __post_init__(self) -> None:
+        check_fields(self, positive=["size"])
+
 
 @dataclass(frozen=True)
 class SuperResolutionConfig:
@@ -66,6 +79,11 @@ class SuperResolutionConfig:
 
     factor: int = 4
     blur: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_fields(self, not_negative=["blur"])
+        if self.factor not in (4, 8):
+            raise ValueError(f"factor must be 4 or 8, got {self.factor}")
 
 
 @dataclass(frozen=True)
@@ -77,6 +95,10 @@ class RunConfig:
     save_every: int = 250
     evaluate_every: int = 500
     workers: int = 1  # processes that read photos, for each process that trains
+
+    def __post_init__(self) -> None:
+        positive = ("held_out", "log_every", "save_every", "evaluate_every")
+        check_fields(self, positive, not_negative=["workers"])
 
 
 @dataclass(frozen=True)
@@ -92,33 +114,86 @@ class Recipe:
     style: StyleConfig
     super_resolution: SuperResolutionConfig
     loss: LossConfig
-    network: Mapping[str, Any]
+    network: NetworkConfig
     training: TrainingConfig
     run: RunConfig
+    stages: tuple[Mapping[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        check_fields(self, not_negative=["seed"])
+        if not self.name or self.name in (".", "..") or set(self.name) & set("/\\"):
+            raise ValueError(f"name is {self.name!r}; it names files, so it must be a plain name")
+        if self.stages:  # each is checked as a recipe of its own
+            return
+        if self.task == "style":
+            if not self.loss.style_layers:
+                raise ValueError("loss.style_layers must name a layer for the task style")
+            return
+        factor, size = self.super_resolution.factor, self.training.size
+        if size % factor:
+            raise ValueError(f"training.size {size} is no multiple of the factor {factor}")
+        if round(3 * self.super_resolution.blur) >= size:
+            raise ValueError(f"super_resolution.blur is too wide for pieces of {size} px")
+        if self.loss.style_layers:
+            raise ValueError("loss.style_layers must be empty for super-resolution")
+
+    @property
+    def parts(self) -> tuple[Recipe, ...]:
+        """A recipe of one stage for each stage, in order."""
+        return tuple(self.part(stage, self.name) for stage in self.stages) or (self,)
+
+    @property
+    def steps(self) -> int:
+        """The steps of all stages."""
+        return sum(part.training.steps for part in self.parts)
+
+    def part(self, stage: Mapping[str, Any], source: str) -> Recipe:
+        """Return the recipe of a stage alone, from what it changes.
+
+        Raises:
+            ValueError: a key or a value is not known; the message names it and ``source``.
+        """
+        tables: dict[str, Any] = {key: stage[key] for key in STAGE_TABLES if key in stage}
+        tables["training"] = {key: value for key, value in stage.items() if key not in tables}
+        changed = {key: _changed(getattr(self, key), tables, key, source) for key in tables}
+        return _made(source, replace, self, stages=(), **changed)
+
+    def further(self, steps: int) -> Recipe:
+        """Return the recipe with one more stage, which is the last one again with so many steps."""
+        stages = self.stages or ({},)
+        return replace(self, stages=(*stages, {**stages[-1], "steps": steps}))
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain tables, which :func:`from_dict` reads."""
         tables = {f.name: getattr(self, f.name) for f in fields(self)}
-        tables["loss"] = {
-            key: dict(value) if isinstance(value, Mapping) else value
-            for key, value in ((f.name, getattr(self.loss, f.name)) for f in fields(self.loss))
-        }
-        tables["network"] = dict(self.network)
-        for key in ("style", "super_resolution", "training", "run"):
+        tables |= {"loss": self.loss.arguments(), "stages": copy.deepcopy(list(self.stages))}
+        for key in ("style", "super_resolution", "network", "training", "run"):
             tables[key] = asdict(tables[key])
         del tables["super_resolution" if self.task == "style" else "style"]
         return tables
 
 
 # What the three scales of an experiment change; "paper" takes the numbers of the preset.
-SCALES: dict[str, dict[str, dict[str, Any]]] = {
+SCALES: dict[str, dict[str, Any]] = {
     "smoke": {
-        "training": {"steps": 4, "batch_size": 2, "size": 64},
-        "run": {"held_out": 2, "log_every": 1, "save_every": 2, "evaluate_every": 2, "workers": 0},
+        "training.steps": 4,
+        "training.batch_size": 2,
+        "training.size": 64,
+        "run.held_out": 2,
+        "run.log_every": 1,
+        "run.save_every": 2,
+        "run.evaluate_every": 2,
+        "run.workers": 0,
     },
     "book": {
-        "training": {"steps": 100, "batch_size": 4, "size": 96},
-        "run": {"held_out": 2, "log_every": 5, "save_every": 50, "evaluate_every": 50, "workers": 0},
+        "training.steps": 100,
+        "training.batch_size": 4,
+        "training.size": 96,
+        "run.held_out": 2,
+        "run.log_every": 5,
+        "run.save_every": 50,
+        "run.evaluate_every": 50,
+        "run.workers": 0,
     },
     "paper": {},
 }
@@ -134,44 +209,67 @@ def load_recipe(
     Args:
         source: a TOML file, or "style" or "super-resolution" for the preset's own numbers.
         scale: "smoke" or "book", which replace numbers of steps and sizes, or "paper", for which all of
-            ``[training]`` and ``[run]`` is the preset's; default as it says.
-        overrides: values by dotted key, such as ``{"training.steps": 500}``; they come last.
+            ``[training]`` and ``[run]`` is the preset's and there is one stage; default as it says.
+        overrides: values by dotted key, such as ``{"training.steps": 500}``; they come last. They hold for
+            every stage, and ``training.steps`` is the sum over the stages, which keep their shares.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: it is not TOML, or a key or a value is not known; the message names it.
+
+    Example:
+        >>> load_recipe("style", "smoke", {"style.picture": "kelim"}).steps
+        4
     """
-    if str(source) in TASKS:
+    if source in TASKS:
         tables: dict[str, Any] = {"task": str(source), "name": str(source)}
     else:
         path = Path(source)
         if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such recipe; give a TOML file, or {' or '.join(TASKS)}")
+            raise FileNotFoundError(f"{path}: no such recipe; give a TOML file")
         try:
             tables = {"name": path.stem, **tomllib.loads(path.read_text(encoding="utf-8"))}
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"{path}: not a TOML file ({error})") from None
     if scale is not None and scale not in SCALES:
         raise ValueError(f"unknown scale {scale!r}; known: {', '.join(SCALES)}")
-    overrides = dict(overrides or {})
+    changes = {**SCALES.get(scale or "", {}), **(overrides or {})}
     for key in ("task", "preset"):
-        tables[key] = overrides.pop(key, tables.get(key, "modern" if key == "preset" else None))
+        tables[key] = changes.pop(key, tables.get(key, "modern" if key == "preset" else None))
     if scale == "paper":
-        tables = {key: value for key, value in tables.items() if key not in ("training", "run")}
-    for table, values in SCALES.get(scale or "", {}).items():
-        tables[table] = _table(tables, table, str(source)) | values
+        tables = {key: value for key, value in tables.items() if key not in ("training", "run", "stages")}
     recipe = from_dict(tables, str(source))
-    if not overrides:
-        return recipe
     tables = recipe.to_dict()
-    for key, value in overrides.items():
-        *parents, last = key.split(".")
-        table = tables
-        for parent in parents:
-            table[parent] = _table(table, parent, str(source))
-            table = table[parent]
-        table[last] = value
+    for key, value in changes.items():
+        shares = ()
+        if key == "training.steps" and isinstance(value, int):
+            shares = _shares(from_dict(tables, str(source)), value)
+        _override(tables, key, value, str(source))
+        for stage, steps in zip(tables["stages"], shares, strict=bool(shares)):
+            stage["steps"] = steps
     return from_dict(tables, str(source))
+
+
+def _override(tables: dict[str, Any], key: str, value: Any, source: str) -> None:
+    """Set a value by its dotted key, and so in each stage that has one of its own."""
+    *parents, last = key.split(".")
+    table = tables
+    for parent in parents:
+        table[parent] = _table(table, parent, source)
+        table = table[parent]
+    table[last] = value
+    own = parents[1:] if parents[:1] == ["training"] else parents
+    for stage in tables["stages"] if parents else ():
+        for parent in own:
+            stage = stage.get(parent, {})
+        if last in stage or (stage and own[1:]):  # of weights by layer all are the stage's own
+            stage[last] = value
+
+
+def _shares(recipe: Recipe, steps: int) -> list[int]:
+    """Divide steps among the stages of a recipe as it divides its own; each has one at least."""
+    ends = accumulate((part.training.steps for part in recipe.parts if recipe.stages), initial=0)
+    return [max(1, b - a) for a, b in pairwise(round(steps * end / recipe.steps) for end in ends)]
 
 
 def from_dict(tables: Mapping[str, Any], source: str = "recipe") -> Recipe:
@@ -179,6 +277,10 @@ def from_dict(tables: Mapping[str, Any], source: str = "recipe") -> Recipe:
 
     Raises:
         ValueError: a key or a value is not known; the message names it and ``source``.
+
+    Example:
+        >>> from_dict({"task": "style", "style": {"picture": "kelim"}}).loss.content_layers
+        mappingproxy({'relu3_3': 1.0})
     """
     task, preset = tables.get("task"), tables.get("preset", "modern")
     if task not in TASKS:
@@ -186,9 +288,7 @@ def from_dict(tables: Mapping[str, Any], source: str = "recipe") -> Recipe:
     if preset not in tuple(PRESETS):
         raise ValueError(f"{source}: preset is {preset!r}; expected one of {', '.join(PRESETS)}")
     config = PRESETS[preset].style if task == "style" else PRESETS[preset].super_resolution
-    network = {**config.network.arguments(), "width": 1.0, "num_blocks": 5 if task == "style" else 4}
-    network["blocks"] = "residual"
-    defaults: dict[str, Any] = {
+    values: dict[str, Any] = {
         "name": str(task),
         "task": task,
         "preset": preset,
@@ -198,30 +298,44 @@ def from_dict(tables: Mapping[str, Any], source: str = "recipe") -> Recipe:
         "style": StyleConfig(),
         "super_resolution": SuperResolutionConfig(),
         "loss": config.loss,
-        "network": network,
+        "network": config.network,
         "training": config.training,
         "run": RunConfig(),
+        "stages": (),
     }
     other = "super_resolution" if task == "style" else "style"
-    _check_keys(tables, [key for key in defaults if key != other], source)
-    values = dict(defaults)
+    _check_keys(tables, [key for key in values if key != other], source)
+    stages = tables.get("stages", ())
+    if not isinstance(stages, (list, tuple)) or not all(isinstance(stage, Mapping) for stage in stages):
+        raise ValueError(f"{source}: stages is {stages!r}; expected tables, each headed [[stages]]")
     for key, value in tables.items():
-        default = defaults[key]
-        if isinstance(default, (str, int)):
-            values[key] = _checked(f"{source}: {key}", value, default)
+        if key == "stages":
+            values[key] = tuple(value)
+        elif is_dataclass(values[key]):
+            values[key] = _changed(values[key], tables, key, source)
         else:
-            before = default if isinstance(default, dict) else _as_dict(default)
-            table = _table(tables, key, source)
-            _check_keys(table, before, f"{source}: [{key}]")
-            changed = {k: _checked(f"{source}: {key}.{k}", v, before[k]) for k, v in table.items()}
-            values[key] = default | changed if isinstance(default, dict) else replace(default, **changed)
-    recipe = Recipe(**values)
-    _check(recipe, source)
+            values[key] = _checked(f"{source}: {key}", value, values[key])
+    recipe: Recipe = _made(source, Recipe, **values)
+    for number, stage in enumerate(stages, 1):
+        _check_keys(stage.keys() & {other}, (), f"{source}: stage {number}")
+        recipe.part(stage, f"{source}: stage {number}")
     return recipe
 
 
-def _as_dict(config: Any) -> dict[str, Any]:
-    return {f.name: getattr(config, f.name) for f in fields(config)}
+def _changed(config: Any, tables: Mapping[str, Any], key: str, source: str) -> Any:
+    """Return a dataclass with the values of the table ``key`` in it."""
+    table = _table(tables, key, source)
+    _check_keys(table, [f.name for f in fields(config)], f"{source}: [{key}]")
+    changes = {k: _checked(f"{source}: {key}.{k}", v, getattr(config, k)) for k, v in table.items()}
+    return _made(f"{source}: {key}", replace, config, separator=".", **changes)
+
+
+def _made(source: str, make: Any, *arguments: Any, separator: str = ": ", **options: Any) -> Any:
+    """Return what ``make`` gives; the message of a ValueError begins with ``source``."""
+    try:
+        return make(*arguments, **options)
+    except ValueError as error:
+        raise ValueError(f"{source}{separator}{error}") from None
 
 
 def _table(tables: Mapping[str, Any], key: str, source: str) -> dict[str, Any]:
@@ -251,69 +365,11 @@ def _checked(name: str, value: Any, default: Any) -> Any:
     return value
 
 
-def _check(recipe: Recipe, source: str) -> None:
-    training, run, loss = recipe.training, recipe.run, recipe.loss
-    if not recipe.name or recipe.name in (".", "..") or set(recipe.name) & set("/\\"):
-        raise ValueError(f"{source}: name is {recipe.name!r}; it names files, so it must be a plain name")
-    positive = {
-        "training.steps": training.steps,
-        "training.batch_size": training.batch_size,
-        "training.size": training.size,
-        "training.learning_rate": training.learning_rate,
-        "run.held_out": run.held_out,
-        "run.log_every": run.log_every,
-        "run.save_every": run.save_every,
-        "run.evaluate_every": run.evaluate_every,
-        "style.size": recipe.style.size,
-    }
-    for key, value in positive.items():
-        if not 0 < value < math.inf:
-            raise ValueError(f"{source}: {key} must be positive, got {value}")
-    not_negative = {
-        "seed": recipe.seed,
-        "run.workers": run.workers,
-        "training.half_size_steps": training.half_size_steps,
-        "super_resolution.blur": recipe.super_resolution.blur,
-        "loss.pixel_weight": loss.pixel_weight,
-        "loss.tv_weight": loss.tv_weight,
-    }
-    for table in ("content_layers", "style_layers"):
-        not_negative |= {f"loss.{table}.{layer}": value for layer, value in getattr(loss, table).items()}
-    for key, value in not_negative.items():
-        if not 0 <= value < math.inf:
-            raise ValueError(f"{source}: {key} must be at least 0, got {value}")
-    choices = {
-        "training.optimizer": (training.optimizer, ("adam", "muon")),
-        "training.schedule": (training.schedule, ("constant", "cosine", "trapezoid")),
-        "training.crop": (training.crop, ("random", "zoom", "patch", "whole")),
-        "loss.style_reduction": (loss.style_reduction, get_args(StyleReduction)),
-        "loss.pixel_error": (loss.pixel_error, get_args(PixelError)),
-        "loss.tv_reduction": (loss.tv_reduction, get_args(TVReduction)),
-    }
-    for key, (value, known) in choices.items():
-        if value not in known:
-            raise ValueError(f"{source}: {key} is {value!r}; use {' or '.join(known)}")
-    if recipe.task == "super-resolution":
-        factor = recipe.super_resolution.factor
-        if factor not in (4, 8):
-            raise ValueError(f"{source}: super_resolution.factor must be 4 or 8, got {factor}")
-        sizes = [training.size] + [training.size / 2] * bool(training.half_size_steps)
-        for size in sizes:
-            if size % factor:
-                raise ValueError(f"{source}: training.size {size:g} is no multiple of the factor {factor}")
-        if round(3 * recipe.super_resolution.blur) >= min(sizes):
-            raise ValueError(f"{source}: super_resolution.blur is too wide for pieces of {min(sizes):g} px")
-        if loss.style_layers:
-            raise ValueError(f"{source}: loss.style_layers must be empty for super-resolution")
-    elif not loss.style_layers:
-        raise ValueError(f"{source}: loss.style_layers must name a layer for the task style")
-
-
 def build_network(recipe: Recipe) -> StyleTransferNet | SuperResolutionNet:
     """Return the untrained network of a recipe."""
     if recipe.task == "style":
-        return StyleTransferNet(**recipe.network)
-    return SuperResolutionNet(recipe.super_resolution.factor, **recipe.network)
+        return StyleTransferNet(**recipe.network.arguments())
+    return SuperResolutionNet(recipe.super_resolution.factor, **recipe.network.arguments())
 
 
 def save_network(network: StyleTransferNet | SuperResolutionNet, recipe: Recipe, path: Path) -> None:
@@ -343,15 +399,21 @@ def restrict(recipe: Recipe, loss_network: LossNetwork) -> Recipe:
     Raises:
         ValueError: none is left, or the content layer is not there, or there is no layer of that name.
     """
-    for layer in (*recipe.loss.content_layers, *recipe.loss.style_layers):
-        if layer not in LAYERS:
-            raise ValueError(f"unknown layer {layer!r} in the recipe; known: {', '.join(LAYERS)}")
-    loss = recipe.loss.restrict(loss_network.layers)
-    if recipe.task == "style" and not loss.style_layers:
-        raise ValueError(f"loss network {loss_network.name!r} has none of the style layers of the recipe")
-    for layer in loss.content_layers:
-        if layer not in loss_network.layers:
-            raise ValueError(
-                f"loss network {loss_network.name!r} has no {layer}; it has {', '.join(loss_network.layers)}"
-            )
-    return replace(recipe, loss=loss)
+    for part in recipe.parts:
+        for layer in (*part.loss.content_layers, *part.loss.style_layers):
+            if layer not in LAYERS:
+                raise ValueError(f"unknown layer {layer!r} in the recipe; known: {', '.join(LAYERS)}")
+        if part.task == "style" and not part.loss.restrict(loss_network.layers).style_layers:
+            raise ValueError(f"loss network {loss_network.name!r} has none of the style layers of the recipe")
+        for layer in part.loss.content_layers:
+            if layer not in loss_network.layers:
+                raise ValueError(
+                    f"loss network {loss_network.name!r} has no {layer}; it has "
+                    f"{', '.join(loss_network.layers)}"
+                )
+    stages = copy.deepcopy(recipe.stages)
+    for stage in stages:
+        weights = stage.get("loss", {}).get("style_layers", {})
+        for layer in weights.keys() - set(loss_network.layers):
+            del weights[layer]
+    return replace(recipe, loss=recipe.loss.restrict(loss_network.layers), stages=stages)

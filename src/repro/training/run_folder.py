@@ -6,7 +6,7 @@
 ``history.jsonl``     one line each ``log_every`` steps: every term; and one for each evaluation
 ``samples/``          pictures of held-out photos
 ``tensorboard/``      the same curves as events, where TensorBoard is installed
-``best.safetensors``  the weights with the lowest objective on held-out photos
+``best.safetensors``  the weights of the last stage with the lowest objective on held-out photos
 ``model.safetensors`` the weights at the end
 ``.lock``             held while a process trains there
 ===================== ============================================================================
@@ -54,6 +54,16 @@ class RunFolder:
     def begun(self) -> bool:
         """Whether a run was begun there."""
         return (self.path / "run.json").is_file()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run there has made all its steps."""
+        return (self.path / "model.safetensors").is_file()
+
+    def extend(self, description: Mapping[str, Any]) -> None:
+        """Write the ``run.json`` of a finished run that goes on, which then has not finished."""
+        (self.path / "model.safetensors").unlink()
+        self._write_json("run.json", description)
 
     def create(self, description: Mapping[str, Any]) -> None:
         """Begin a run: write ``run.json``.
@@ -241,8 +251,8 @@ class RunStatistics:
 def read_history(folder: str | Path) -> list[dict[str, Any]]:
     """Return the rows of a run's history; a last line that was cut off is left out.
 
-    Each has ``step`` and ``seconds``, and either ``train`` (terms, their sum ``total``; means since the row
-    before) or ``evaluation``.
+    Each has ``stage`` (from 1), ``step`` (of the whole run) and ``seconds``, and either ``train`` (terms,
+    their sum ``total``; means since the row before) or ``evaluation``.
     """
     path = Path(folder) / "history.jsonl"
     rows = []
@@ -256,9 +266,13 @@ def read_history(folder: str | Path) -> list[dict[str, Any]]:
 
 def best_evaluation(history: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the row of the evaluation whose weights are in ``best.safetensors``."""
-    return min(
-        (row for row in history if "evaluation" in row), key=lambda row: row["evaluation"]["objective"]
-    )
+    rows = of_last_stage([row for row in history if "evaluation" in row])
+    return min(rows, key=lambda row: row["evaluation"]["objective"])
+
+
+def of_last_stage(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of a history that are of the same stage as the last one."""
+    return [row for row in rows if row["stage"] == rows[-1]["stage"]]
 
 
 def _event_writer(folder: Path, step: int) -> Any:

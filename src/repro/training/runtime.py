@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -54,6 +54,13 @@ def from_main_process(value: Any) -> Any:
 
     (value,) = broadcast_object_list([value])
     return value
+
+
+def from_all_processes(values: Sequence[Any]) -> list[Any]:
+    """Return what all processes have, joined in their order."""
+    from accelerate.utils import gather_object
+
+    return gather_object(list(values))
 
 
 def any_process(accelerator: Any, flag: bool) -> bool:

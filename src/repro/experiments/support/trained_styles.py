@@ -104,7 +104,7 @@ def trained_style(source: str | Path, loss_network: str = "auto") -> TrainedStyl
         raise ValueError(f"{source} is no network for style transfer")
     if network.recipe is None:
         raise ValueError(f"{source}: no recipe is kept with it, so its style and its objective are not known")
-    recipe = from_dict(network.recipe, str(source))
+    recipe = from_dict(network.recipe, str(source)).parts[-1]
     layers = [*recipe.loss.content_layers, *recipe.loss.style_layers]
     reached = load_loss_network(loss_network, layers)
     recipe = restrict(recipe, reached)
@@ -130,7 +130,7 @@ def style_networks(names: Sequence[str] | None = None) -> list[str]:
     if not names:
         raise ValueError(
             "of no style that comes with this version the style picture is on this machine; train a network "
-            "(repro train style) and name its folder with --style"
+            "(repro train --style PICTURE) and name its folder with --style"
         )
     called: dict[str, str] = {}
     for source in names:
