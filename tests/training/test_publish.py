@@ -71,7 +71,7 @@ def test_the_card_says_how_it_was_made(run, tmp_path):
     assert stage == {
         "steps": 4,
         "batch_size": 2,
-        "size": 64,
+        "size": 32,
         "optimizer": "adam",
         "learning_rate": 1e-3,
         "schedule": "cosine",
