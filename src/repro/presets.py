@@ -29,16 +29,12 @@ def check_fields(
     Raises:
         ValueError: one is out of its range, not finite, or none of its choices; the message names it.
     """
-    for names, allowed, range_ in (
-        (positive, lambda value: 0 < value < math.inf, "positive"),
-        (not_negative, lambda value: 0 <= value < math.inf, "at least 0"),
-    ):
-        for name in names:
-            value = getattr(config, name)
-            values = value if isinstance(value, Mapping) else {None: value}
-            for key, one in values.items():
-                if not allowed(one):
-                    raise ValueError(f"{name}{f'.{key}' if key else ''} must be {range_}, got {one}")
+    for name in (*positive, *not_negative):
+        value = getattr(config, name)
+        for key, one in value.items() if isinstance(value, Mapping) else [("", value)]:
+            if not 0 <= one < math.inf or (one == 0 and name in positive):
+                wanted = "positive" if name in positive else "at least 0"
+                raise ValueError(f"{name}{key and f'.{key}'} must be {wanted}, got {one}")
     for name, known in choices.items():
         if getattr(config, name) not in known:
             raise ValueError(f"{name} is {getattr(config, name)!r}; use {' or '.join(known)}")

@@ -838,7 +838,7 @@ def test_history_has_every_term(finished):
 def test_a_training_says_its_loss_network_and_how_to_get_the_papers(asked, photos, tmp_path, capsys):
     run(sr_recipe(training__steps=1, loss_network=asked), photos, tmp_path / "run", progress=True)
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("loss network")]
-    note = "; VGG-16 itself: --loss-network vgg16 downloads it once" if asked == "auto" else ""
+    note = "; VGG-16 itself is called vgg16, and downloaded once" if asked == "auto" else ""
     assert line == f"loss network: pocket{note}"
 
 

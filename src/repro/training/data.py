@@ -8,7 +8,7 @@ import signal
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -98,7 +98,7 @@ class RandomCrops(Dataset[Tensor]):
         size: int,
         length: int,
         seed: int = 0,
-        crop: Literal["random", "zoom", "patch", "whole"] = "random",
+        crop: str = "random",
         scale: tuple[float, float] = (0.35, 1.0),
         mirror: bool = True,
     ) -> None:

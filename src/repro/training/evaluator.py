@@ -71,7 +71,9 @@ class Evaluator:
                 values |= evaluate_sr(result.clamp(0, 1), image, factor)
                 own, known = (self.loss_network(x, [FEATURE_LAYER])[FEATURE_LAYER] for x in (result, image))
                 values[f"feature/{FEATURE_LAYER}"] = feature_reconstruction_loss(own, known).item()
-                columns.append(torch.cat([resize(source, tuple(image.shape[-2:])), result, image], dim=2))
+                columns.append(
+                    torch.cat([resize(source, (image.shape[-2], image.shape[-1])), result, image], dim=2)
+                )
             else:
                 columns.append(torch.cat([image, result], dim=2))
             for name, value in values.items():

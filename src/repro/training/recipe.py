@@ -77,7 +77,7 @@ class StyleConfig:
 class SuperResolutionConfig:
     """The factor, and the sigma of the Gaussian blur before the bicubic reduction (section 4.2)."""
 
-    factor: int = 4
+    factor: Literal[4, 8] = 4
     blur: float = 1.0
 
     def __post_init__(self) -> None:
@@ -241,7 +241,7 @@ def load_recipe(
     recipe = from_dict(tables, str(source))
     tables = recipe.to_dict()
     for key, value in changes.items():
-        shares = ()
+        shares: list[int] = []
         if key == "training.steps" and isinstance(value, int):
             shares = _shares(from_dict(tables, str(source)), value)
         _override(tables, key, value, str(source))

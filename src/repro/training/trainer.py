@@ -105,7 +105,7 @@ class Trainer:
         # much slower there that the network as a whole is slower; see benchmarks/train_step.py.
         half_on_cpu = self.accelerator.device.type == "cpu" and self.accelerator.mixed_precision != "no"
         self.layout = torch.contiguous_format if half_on_cpu else torch.channels_last
-        self.loss_network = loss_network.to(self.accelerator.device, memory_format=torch.channels_last)
+        self.loss_network = loss_network.to(self.accelerator.device).to(memory_format=torch.channels_last)
         scaler = self.accelerator.scaler
         self._fresh_scaler = scaler.state_dict() if scaler is not None else {}
 
