@@ -77,7 +77,7 @@ _FAST_NEURAL_STYLE = (
 )
 _PUBLIC_DOMAIN = "public domain (the author died more than 70 years ago)"
 
-# Three styles of the paper's Fig. 6, as the released code carries them.
+# Styles of the paper's Fig. 6 and of the released code, as that carries them.
 PAINTINGS = {
     "great_wave": Painting(
         "great_wave.jpg",
@@ -103,6 +103,24 @@ PAINTINGS = {
         "8f992ed4aecd6dd56972d7bc8166761de7c94e670ee6effa8fd05f3daeb33409",
         "Composition VII",
         "Wassily Kandinsky",
+        "1913",
+        _PUBLIC_DOMAIN,
+    ),
+    "the_scream": Painting(
+        "the_scream.jpg",
+        _FAST_NEURAL_STYLE + "the_scream.jpg",
+        "f3075cddeb974a9ee1d6418f7f33fd05185a7ac7dcb4288bd2805d499a9dcaee",
+        "The Scream",
+        "Edvard Munch",
+        "1893",
+        _PUBLIC_DOMAIN,
+    ),
+    "udnie": Painting(
+        "udnie.jpg",
+        _FAST_NEURAL_STYLE + "udnie.jpg",
+        "c3d3d4b9e325b485820d1a91df3bad591c2bab86919412e9f1b424e862cf204a",
+        "Udnie (Young American Girl, The Dance)",
+        "Francis Picabia",
         "1913",
         _PUBLIC_DOMAIN,
     ),
