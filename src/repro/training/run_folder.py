@@ -120,8 +120,10 @@ class RunFolder:
         """Raise ValueError unless ``facts`` are what the run began with, as ``before`` says."""
         for name, fact in facts.items():
             began = before.get(name)
-            both = name == "style_fingerprint" and began is not None and fact is not None
-            if not (same_fingerprint(began, fact) if both else began == fact):
+            same = began == fact
+            if name == "style_fingerprint" and began and fact:
+                same = same_fingerprint(began, fact)
+            if not same:
                 raise ValueError(
                     f"{self.path}: cannot go on, as {name.replace('_', ' ')} is not what the run began "
                     "with; see its run.json, or begin a new run"
