@@ -56,10 +56,11 @@ nbval: $(READY)  ## run the notebooks only; THREADS=n and INSTRUCTIONS=avx2 make
 smoke: $(READY)  ## reproduce every result at the smallest scale, with pocket, into _build/smoke
 	$(BIN)/repro reproduce all --scale smoke --loss-network pocket --overwrite -o _build/smoke
 
-lint: $(READY)  ## check style and spelling
+lint: $(READY)  ## check style, spelling and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell
+	$(BIN)/mypy
 
 bench: $(READY)  ## time training and optimization beside plain loops, and Adam beside Muon, into _build/bench
 	for script in $(BENCHMARKS); do \
@@ -79,7 +80,7 @@ address: $(READY)  ## write where the project lives into its files; URL=https://
 	$(BIN)/python tools/address.py $(URL)
 
 clean:  ## remove everything that was built, except .venv
-	rm -rf _build .preview.yml .pytest_cache .ruff_cache .hypothesis book/_static/mathjax
+	rm -rf _build .preview.yml .pytest_cache .mypy_cache .ruff_cache .hypothesis book/_static/mathjax
 	find src tests book notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
 
 # The same book without running anything. It stays beside _config.yml because paths in it are relative.

@@ -115,7 +115,7 @@ class Paint:
         Args:
             x, y: middle of the stroke. angle: its direction there, radians. bend: its curvature, 1 / side.
             length, width: its full extents.
-            colour: (3,).
+            color: (3,).
             offset: two integers, where in the bristle texture this stroke begins.
             squareness: 2 gives an ellipse (a dab), larger even values a band with rounded ends.
             dryness: how far the bristles separate towards the end, 0..1.

@@ -53,7 +53,7 @@ class Protocol:
         square: whether only the centre square, resized to 288 px, is used, as in training.
         uncropped: whether the whole picture is downsampled, though its size may be no multiple of the
             factor, and compared with its top left part.
-        grey_as_is: whether greyscale files are scored on their own values, without conversion to Y.
+        gray_as_is: whether greyscale files are scored on their own values, without conversion to Y.
     """
 
     blur: float = 0.0
