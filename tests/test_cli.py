@@ -269,8 +269,8 @@ def test_a_run_of_a_preset_is_called_as_its_folder(photos, tmp_path, monkeypatch
     arguments = ["train", "--photos", "photos", "--style", "kelim", *small, "-o", "runs/my rug"]
     assert here(monkeypatch, *arguments) == 0
     assert json.loads((tmp_path / "runs/my rug/run.json").read_text())["recipe"]["name"] == "my rug"
-    assert here(monkeypatch, "publish", "runs/my rug", "-o", "networks", "--licence", "MIT") == 0
-    assert json.loads((tmp_path / "networks/my rug.json").read_text())["licence"] == "MIT"
+    assert here(monkeypatch, "publish", "runs/my rug", "-o", "networks", "--license", "MIT") == 0
+    assert json.loads((tmp_path / "networks/my rug.json").read_text())["license"] == "MIT"
     assert (tmp_path / "networks/my rug.jpg").is_file()
 
 

@@ -443,7 +443,7 @@ def test_the_command_line(server, publish):
     assert "tiny: Tiny; 2 pictures" in listed.stdout
     result = run("data", "get", "tiny", entry=entry)
     assert result.returncode == 0, result.stderr
-    assert result.stderr == f"tiny: {folder}. Licence: CC0. Cite: Nobody.\n"
+    assert result.stderr == f"tiny: {folder}. License: CC0. Cite: Nobody.\n"
     assert str(folder) in run("data", "list", entry=entry).stdout
 
 

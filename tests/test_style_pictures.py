@@ -74,9 +74,9 @@ def test_paintings_that_cannot_be_downloaded(monkeypatch):
 def test_every_kind_is_described_and_credited(tmp_path, astronaut):
     wave, rug = style_picture("great_wave"), style_picture("kelim")
     assert wave.summary == "The Great Wave off Kanagawa, Katsushika Hokusai, 1831"
-    assert list(wave.credit) == ["title", "author", "year", "licence"]
+    assert list(wave.credit) == ["title", "author", "year", "license"]
     assert rug.summary == f"Kelim: {PATTERNS['kelim'].description}"
-    assert rug.credit == {"title": "Kelim", "author": "drawn by this project", "licence": "MIT"}
+    assert rug.credit == {"title": "Kelim", "author": "drawn by this project", "license": "MIT"}
     mine = style_picture(tmp_path / "mine.png")
     assert (mine.summary, mine.credit) == ("mine.png", {"title": "mine.png"})
     assert (wave.is_here, rug.is_here, mine.is_here) == (False, True, False)

@@ -55,7 +55,7 @@ def rows(facts):
     if facts["task"] == "style":
         style = facts["style"]
         made = ", ".join(style[key] for key in ("author", "year") if key in style)
-        yield "style picture", f"{style['title']}, {made}; {style['licence']}"
+        yield "style picture", f"{style['title']}, {made}; {style['license']}"
     yield "loss network", f"`{facts['loss_network']['name']}`"
     yield "loss", loss(recipe)
     yield "weights", f"{facts['parameters']:,}"
@@ -77,7 +77,7 @@ def rows(facts):
     device = facts["device"].replace("1 threads", "1 thread")
     last = " for the last stage" if len(stages) > 1 else ""
     yield "made on", f"{device}, {stages[-1]['seconds'] / 60:.0f} minutes{last}"
-    yield "licence", facts["licence"]
+    yield "license", facts["license"]
 
 
 def section(name):

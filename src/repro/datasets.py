@@ -37,7 +37,7 @@ class DataSet:
             unpacked there and then deleted.
         size: bytes to download.
         pictures: how many there are in the end.
-        licence: the terms.
+        license: the terms.
         credit: the publication to cite.
         purpose: what it serves for in this project.
     """
@@ -47,7 +47,7 @@ class DataSet:
     files: Mapping[str, str]
     size: int
     pictures: int
-    licence: str
+    license: str
     credit: str
     purpose: str
 
@@ -63,8 +63,8 @@ def _manifest(prefix: str) -> dict[str, str]:
 # (pytorch/vision at 1ec2509e, torchvision/prototype/datasets/_builtin/coco.py), as are the counts; the sizes
 # are those that the server states.
 _COCO = "http://images.cocodataset.org/zips/"
-_COCO_LICENCE = (
-    "each picture under its own Flickr licence, mostly Creative Commons; cocodataset.org/#termsofuse"
+_COCO_LICENSE = (
+    "each picture under its own Flickr license, mostly Creative Commons; cocodataset.org/#termsofuse"
 )
 _COCO_CREDIT = "Lin et al., Microsoft COCO: Common Objects in Context, ECCV 2014"
 # The hashes below were computed from the files in these repositories at these commits.
@@ -72,7 +72,7 @@ _BSDS = (
     "https://raw.githubusercontent.com/BIDS/BSDS500/"
     "a04b7c6c3a9f0ace74bf205c72a43d32e1c72722/BSDS500/data/images/"
 )
-_BSDS_LICENCE = "non-commercial research and education (terms of the Berkeley Segmentation Data Set)"
+_BSDS_LICENSE = "non-commercial research and education (terms of the Berkeley Segmentation Data Set)"
 _SETS = (
     "https://raw.githubusercontent.com/majedelhelou/denoising_datasets/"
     "58234876fef6f1b56306705c78dfd40cdb837b86/"
@@ -85,7 +85,7 @@ DATASETS = {
         _manifest("coco2014/"),
         13_510_573_713,
         82_783,
-        _COCO_LICENCE,
+        _COCO_LICENSE,
         _COCO_CREDIT,
         "training, as in the paper: style transfer on all of it, super-resolution on 10,000 of its pictures",
     ),
@@ -95,7 +95,7 @@ DATASETS = {
         _manifest("coco2017/"),
         19_336_861_798,
         118_287,
-        _COCO_LICENCE,
+        _COCO_LICENSE,
         _COCO_CREDIT,
         "training, on more pictures than the paper had",
     ),
@@ -105,7 +105,7 @@ DATASETS = {
         _manifest("bsds500/"),
         36_991_351,
         500,
-        _BSDS_LICENCE,
+        _BSDS_LICENSE,
         "Arbelaez et al., Contour Detection and Hierarchical Image Segmentation, TPAMI 2011",
         "training on a small scale, on train/ and test/ only: val/ is bsd100, "
         "and train/302003.jpg is the same photograph as woman of set5",
@@ -136,7 +136,7 @@ DATASETS = {
         _manifest("bsds500/val/"),
         7_696_027,
         100,
-        _BSDS_LICENCE,
+        _BSDS_LICENSE,
         "Martin et al., A Database of Human Segmented Natural Images, ICCV 2001",
         "test of super-resolution, as in the paper",
     ),
@@ -202,7 +202,7 @@ def _get(data_set: DataSet, folder: Path, name: str, progress: bool) -> None:
     for archive in archives:
         unpack(archive, folder, SUFFIXES, progress)
     with atomic_path(folder / _MARKER) as temporary:
-        facts = {key: getattr(data_set, key) for key in ("title", "url", "licence", "credit", "purpose")}
+        facts = {key: getattr(data_set, key) for key in ("title", "url", "license", "credit", "purpose")}
         temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     for archive in archives:
         archive.unlink()

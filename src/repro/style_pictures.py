@@ -29,7 +29,7 @@ class Painting:
         title: of the work.
         author: of the work, as it is to be credited.
         year: when it was made.
-        licence: under which it may be used.
+        license: under which it may be used.
     """
 
     file: str
@@ -38,7 +38,7 @@ class Painting:
     title: str
     author: str
     year: str
-    licence: str
+    license: str
 
     @property
     def summary(self) -> str:
@@ -48,7 +48,7 @@ class Painting:
     @property
     def credit(self) -> dict[str, str]:
         """What the card of a network says of it."""
-        return {key: getattr(self, key) for key in ("title", "author", "year", "licence")}
+        return {key: getattr(self, key) for key in ("title", "author", "year", "license")}
 
     @property
     def is_here(self) -> bool:
@@ -142,7 +142,7 @@ class DrawnPattern:
     @property
     def credit(self) -> dict[str, str]:
         """What the card of a network says of it."""
-        return {"title": PATTERNS[self.name].title, "author": "drawn by this project", "licence": "MIT"}
+        return {"title": PATTERNS[self.name].title, "author": "drawn by this project", "license": "MIT"}
 
     def load(self, size: int) -> Tensor:
         """Return it, (1, 3, size, size)."""

@@ -218,7 +218,9 @@ def test_all_stands_for_all_once():
 
 def test_a_result_is_not_replaced_by_itself(tmp_path):
     (tmp_path / "cost.smoke.png").write_text("mine")
-    with pytest.raises(FileExistsError, match=r"cost\.smoke\.png exists; give another folder or --overwrite"):
+    with pytest.raises(
+        FileExistsError, match=r"cost\.smoke\.png exists; give another folder or overwrite=True"
+    ):
         experiments.reproduce("cost", "smoke", folder=tmp_path)
     assert (tmp_path / "cost.smoke.png").read_text() == "mine"
 

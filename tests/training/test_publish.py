@@ -43,7 +43,7 @@ def test_a_run_is_published_and_loaded_again(run, tmp_path):
         there = tmp_path / suffix / f"rug{suffix}"
         there.parent.mkdir()
         there.write_bytes(b"mine")
-        with pytest.raises(FileExistsError, match=rf"rug{suffix} exists; give another folder or --overwrite"):
+        with pytest.raises(FileExistsError, match=rf"rug{suffix} exists; give another folder or overwrite=True"):
             publish(run.folder, there.parent)
         assert [file.read_bytes() for file in there.parent.iterdir()] == [b"mine"]
         assert publish(run.folder, there.parent, overwrite=True).is_file()
@@ -77,8 +77,8 @@ def test_the_card_says_how_it_was_made(run, tmp_path):
         "schedule": "cosine",
     }
     assert len(written["history"]["total"]) == 4 <= HISTORY_ROWS
-    assert written["style"] == {"title": "Kelim", "author": "drawn by this project", "licence": "MIT"}
-    assert written["licence"] is None
+    assert written["style"] == {"title": "Kelim", "author": "drawn by this project", "license": "MIT"}
+    assert written["license"] is None
     thumbnail = load_image(tmp_path / "rug.jpg")
     with torch.no_grad():
         result = load_network(run.folder)(center_crop(photo("astronaut"), 256)).clamp(0, 1)
@@ -108,10 +108,10 @@ def test_of_a_style_picture_only_the_name_is_published(tmp_path):
     overrides = {**SMALL, "loss_network": "pocket", "style.picture": str(picture), "style.size": 32}
     recipe = load_recipe("style", "smoke", overrides)
     train(recipe, photo_files(), tmp_path / "run", precision="no", progress=False)
-    path = publish(tmp_path / "run", tmp_path / "networks", licence="CC0")
+    path = publish(tmp_path / "run", tmp_path / "networks", license="CC0")
     written = path.with_suffix(".json").read_text()
     assert json.loads(written)["style"] == {"title": "drawing.png"}
-    assert json.loads(written)["licence"] == "CC0"
+    assert json.loads(written)["license"] == "CC0"
     assert load_network(path).recipe["style"]["picture"] == "drawing.png"
     assert str(tmp_path) not in written and str(tmp_path) not in path.read_bytes().decode("latin-1")
 
@@ -209,7 +209,7 @@ def test_the_networks_of_the_package_match_their_cards():
         assert digest(read_weights(WEIGHTS / f"{name}.safetensors")[0]) == written["weights_digest"]
         assert from_dict(written["recipe"]) == recipe_of(name)
         assert load_image(WEIGHTS / f"{name}.jpg").shape == (1, 3, 256, 256)
-        assert written["licence"] == "MIT"
+        assert written["license"] == "MIT"
         picture = written["recipe"].get("style", {}).get("picture")
         if picture in PAINTINGS:
             assert written["style"]["author"] == PAINTINGS[picture].author

@@ -41,8 +41,16 @@ def test_precision_may_differ_from_one_training_to_the_next():
 
 def test_auto_is_the_default_precision(monkeypatch):
     for precision in ("no", "bf16"):
-        monkeypatch.setattr("repro.training.runtime.default_precision", lambda precision=precision: precision)
+        monkeypatch.setattr(
+            "repro.training.runtime.default_precision", lambda cpu, precision=precision: precision
+        )
         assert make_accelerator("auto").mixed_precision == precision
+
+
+def test_the_device_that_the_environment_names_is_taken(monkeypatch):
+    monkeypatch.delenv("ACCELERATE_USE_CPU")
+    monkeypatch.setenv("REPRO_DEVICE", "cpu")
+    assert make_accelerator("no").device == torch.device("cpu")
 
 
 def test_an_unknown_precision_is_named():

@@ -270,7 +270,7 @@ def run(recipe_path: Path, photos: Path, output: Path, folder: Path, steps: int 
             "photos": "held out, centre square at 160 px",
             "layers": evaluate(network, make_teacher(recipe, _sample(recipe, train_paths)), held_out, 400),
         },
-        "licence": "MIT",
+        "license": "MIT",
         "credits": "teachers: VGG-16, Simonyan and Zisserman (CC BY 4.0); compressed VGG-19, Wang et al. "
         "2020 (MIT)",
     }

@@ -61,7 +61,7 @@ def data_get(
     wanted = {name: datasets.lookup(name) for name in names}
     for name, data_set in wanted.items():
         folder = datasets.get(name, progress=True)
-        say(f"{name}: {folder}. Licence: {data_set.licence}. Cite: {data_set.credit}.")
+        say(f"{name}: {folder}. License: {data_set.license}. Cite: {data_set.credit}.")
 
 
 @data_app.command("list", epilog="Example: **repro data list**")
@@ -78,5 +78,5 @@ def data_list() -> None:
         size = f"{data_set.pictures:,} pictures, {data_set.size / 1e6:,.0f} MB"
         print(f"{name}: {data_set.title}; {size}; {place}")
         print(f"    for:     {data_set.purpose}")
-        print(f"    licence: {data_set.licence}")
+        print(f"    license: {data_set.license}")
         print(f"    cite:    {data_set.credit}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .common import Overwrite, app, check_folder, check_output, say
+from .common import Device, Overwrite, app, check_folder, check_output, say
 
 
 @app.command(
@@ -61,14 +62,16 @@ def train(
     precision: Annotated[
         str | None, typer.Option(help="auto (the default), no (float32), bf16 or fp16.")
     ] = None,
+    device: Device = "auto",
     resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
 ) -> None:
     """Train a network for style transfer or super-resolution; Ctrl-C saves the run and leaves."""
-    from .. import datasets
+    from .. import datasets, devices
     from ..training import train as run
     from ..training.recipe import load_recipe
     from ..training.trainer import resume as resume_run
 
+    os.environ["REPRO_DEVICE"] = str(devices.device(device))
     if resume is not None:
         given = (recipe, photos, run_folder, style, super_resolution, preset, scale, loss_network, change)
         if any((*given, precision)):
@@ -106,11 +109,11 @@ def train(
     _trained(lambda: run(chosen, folder, output, precision=precision or "auto"))
 
 
-@app.command(epilog="Example: **repro publish runs/mine -o networks/ --licence CC-BY-4.0**")
+@app.command(epilog="Example: **repro publish runs/mine -o networks/ --license CC-BY-4.0**")
 def publish(
     run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write to.")],
-    licence: Annotated[
+    license: Annotated[
         str | None, typer.Option(help="What the card says of the use of the weights, such as MIT.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of these names.")] = False,
@@ -118,7 +121,7 @@ def publish(
     """Write a run's best weights (float16), a card that says how they were made, and a thumbnail."""
     from ..training.publish import publish as write
 
-    path = write(run, output, licence, overwrite)
+    path = write(run, output, license, overwrite)
     say(f"Wrote {path}, {path.with_suffix('.json').name} and {path.with_suffix('.jpg').name}.")
 
 

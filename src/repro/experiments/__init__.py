@@ -109,7 +109,7 @@ def check(
     for name in names if not overwrite else ():
         for path in common.result_files(name, scale, Path(folder)):
             if path.exists():
-                raise FileExistsError(f"{path} exists; give another folder or --overwrite")
+                raise FileExistsError(f"{path} exists; give another folder or overwrite=True")
 
 
 def reproduce(

@@ -1,6 +1,6 @@
 """The project's own style pictures, drawn from a seed.
 
-Every picture is made by this package's own arithmetic and random numbers, so it carries no foreign licence.
+Every picture is made by this package's own arithmetic and random numbers, so it carries no foreign license.
 `draw("stained_glass")` gives one; `PATTERNS` lists them. A pattern is a function `paint(rng, n) -> (n, n, 3)`
 in a file of its name that works in fractions of the side: the composition is the same at every size.
 """

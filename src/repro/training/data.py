@@ -58,8 +58,8 @@ def split(paths: Sequence[Path], held_out: int, seed: int = 0) -> tuple[list[Pat
     """Divide files into (training, held out), the same way each time whatever their order."""
     if not 0 < held_out < len(paths):
         raise ValueError(
-            f"cannot hold out {held_out} of {len(paths)} photos; give more, or a smaller held_out in the "
-            "recipe (in a training: --set run.held_out=1)"
+            f"cannot hold out {held_out} of {len(paths)} photos; give more, or a smaller run.held_out "
+            "in the recipe"
         )
     paths = sorted(paths, key=_name_first)
     order = torch.randperm(len(paths), generator=torch.Generator().manual_seed(seed)).tolist()

@@ -24,7 +24,7 @@ HISTORY_ROWS = 200  # of the last stage's training curves, at most so many are k
 OF_STAGES = ("steps", "batch_size", "size", "optimizer", "learning_rate", "schedule")
 
 
-def publish(run: str | Path, target: str | Path, licence: str | None = None, overwrite: bool = False) -> Path:
+def publish(run: str | Path, target: str | Path, license: str | None = None, overwrite: bool = False) -> Path:
     """Write a finished run's best weights, as float16, its card and a thumbnail; return the weights' path.
 
     In the folder ``target``: NAME.safetensors, NAME.json and NAME.jpg, what the network makes of a photo.
@@ -34,7 +34,7 @@ def publish(run: str | Path, target: str | Path, licence: str | None = None, ove
     Args:
         run: the run's folder.
         target: the folder to write to.
-        licence: what the card says of the use of the weights; they are yours to license.
+        license: what the card says of the use of the weights; they are yours to license.
         overwrite: replace files of these names.
 
     Raises:
@@ -56,8 +56,8 @@ def publish(run: str | Path, target: str | Path, licence: str | None = None, ove
     path = Path(target) / f"{recipe.name}.safetensors"
     for there in (path, path.with_suffix(".json"), path.with_suffix(".jpg")):
         if there.exists() and not overwrite:
-            raise FileExistsError(f"{there} exists; give another folder or --overwrite")
-    content = {**_card(recipe, description, history, tensors), "licence": licence}
+            raise FileExistsError(f"{there} exists; give another folder or overwrite=True")
+    content = {**_card(recipe, description, history, tensors), "license": license}
     thumbnail = _thumbnail(recipe, network)
     save_weights(tensors, path, {"recipe": json.dumps(recipe.to_dict())})
     with atomic_path(path.with_suffix(".json")) as temporary:

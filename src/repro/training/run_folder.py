@@ -75,8 +75,7 @@ class RunFolder:
         # One that failed before its first step has nothing to lose.
         if self.checkpoint.exists() or read_history(self.path):
             raise FileExistsError(
-                f"{self.path} holds a run already; go on with it (repro train --resume {self.path}), or "
-                "give another folder"
+                f"{self.path} holds a run already; go on with it by resume=True, or give another folder"
             )
         if self.begun:
             self.description()  # of ours, or it stays

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from ..devices import device
+
 
 def make_accelerator(precision: str) -> Any:
     """Return Accelerate's object for this process.
@@ -23,19 +25,21 @@ def make_accelerator(precision: str) -> Any:
 
     if precision not in ("auto", "no", "bf16", "fp16"):
         raise ValueError(f"unknown precision {precision!r}; use auto, no, bf16 or fp16")
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    # Several processes on machines without a GPU: unless told so, Accelerate runs each of them by itself.
+    cpu = device().type == "cpu" or (several and not torch.cuda.is_available())
     # Accelerate keeps one state a process; a notebook may train twice, in different precisions.
     AcceleratorState._reset_state()
     return Accelerator(
-        # Several processes on machines without a GPU: unless told so, Accelerate runs each of them by itself.
-        cpu=int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.cuda.is_available(),
-        mixed_precision=default_precision() if precision == "auto" else precision,
+        cpu=cpu,
+        mixed_precision=default_precision(cpu) if precision == "auto" else precision,
         dataloader_config=DataLoaderConfiguration(split_batches=True),
     )
 
 
-def default_precision() -> str:
-    """Return "bf16" if this machine's GPU or CPU has instructions for it, else "no"."""
-    if torch.cuda.is_available():
+def default_precision(cpu: bool = False) -> str:
+    """Return "bf16" if this machine's GPU, or with ``cpu`` its CPU, has instructions for it, else "no"."""
+    if torch.cuda.is_available() and not cpu:
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
     return "bf16" if native else "no"
