@@ -43,7 +43,9 @@ def test_a_run_is_published_and_loaded_again(run, tmp_path):
         there = tmp_path / suffix / f"rug{suffix}"
         there.parent.mkdir()
         there.write_bytes(b"mine")
-        with pytest.raises(FileExistsError, match=rf"rug{suffix} exists; give another folder or overwrite=True"):
+        with pytest.raises(
+            FileExistsError, match=rf"rug{suffix} exists; give another folder or overwrite=True"
+        ):
             publish(run.folder, there.parent)
         assert [file.read_bytes() for file in there.parent.iterdir()] == [b"mine"]
         assert publish(run.folder, there.parent, overwrite=True).is_file()
