@@ -74,9 +74,8 @@ def rows(facts):
         what = f"distance at `{layer}`" if kind == "feature" else MEASURES.get(name)
         if what:
             yield f"{what}, held out", f"{value:,.0f}" if value >= 100 else f"{value:.4g}"
-    device = facts["device"].replace("1 threads", "1 thread")
     last = " for the last stage" if len(stages) > 1 else ""
-    yield "made on", f"{device}, {stages[-1]['seconds'] / 60:.0f} minutes{last}"
+    yield "made on", f"{facts['device']}, {stages[-1]['seconds'] / 60:.0f} minutes{last}"
     yield "license", facts["license"]
 
 
