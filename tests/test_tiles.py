@@ -65,7 +65,7 @@ def test_super_resolution_in_tiles_is_that_of_the_whole(astronaut, scale, norm, 
 
 def test_a_larger_photo_has_no_seams_as_it_has_with_statistics_of_each_tile(astronaut):
     """What tiles change of 640 x 480 px is far below a grey level."""
-    network = StyleTransferNet(width=0.25, **PRESETS["modern"].style.network.arguments())
+    network = StyleTransferNet(**PRESETS["modern"].style.network.arguments() | {"width": 0.25})
     image = resize(astronaut, (480, 640))
     whole, tiled = run_in_tiles(network, image, None), run_in_tiles(network, image, 160)
     difference = (tiled - whole).abs()
