@@ -34,7 +34,9 @@ def test_a_run_begins_once(run, tmp_path):
     run.create(run.description() | {"photos": 4})  # nothing was done yet
     run.log({"step": 1})
     run.close()
-    with pytest.raises(FileExistsError, match=rf"^{run.path} holds a run already; go on with it by resume=True"):
+    with pytest.raises(
+        FileExistsError, match=rf"^{run.path} holds a run already; go on with it by resume=True"
+    ):
         run.create({})
     assert run.description()["photos"] == 4
     run.path.joinpath("run.json").unlink()
